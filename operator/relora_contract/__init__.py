@@ -1,0 +1,1 @@
+"""The contract between operator, store and trainer: API models, Job requests and reports, digests, names."""

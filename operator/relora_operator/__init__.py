@@ -1,0 +1,1 @@
+"""The control loop: releases, bindings and servers to Jobs and roll-outs."""

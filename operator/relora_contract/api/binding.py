@@ -1,0 +1,222 @@
+"""AdapterBinding: a tenant's LoRA adapter for a task, its data and its quality gate."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from relora_contract.api.meta import Condition, LocalRef, ObjectMeta
+from relora_contract.artifacts import ArtifactRef
+from relora_contract.crd.resource import PrinterColumn, Resource, Scope
+from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, validations
+from relora_contract.model import Model
+from relora_contract.readaptation import Gate, Readaptation, Task
+from relora_contract.report import MetricValue, StepOutcome, Verdict
+from relora_contract.scalars import Decimal, Digest, Name, Namespace, S3Uri, ServedName, Timestamp
+
+
+class S3Artifact(Model):
+    """An artifact and the digest that pins it."""
+
+    uri: S3Uri
+    digest: Digest
+
+
+class Source(S3Artifact):
+    """The adapter that exists before the operator made one."""
+
+    uri: S3Uri = Field(description="Folder with adapter_config.json and adapter_model.safetensors.")
+    digest: Digest = Field(description="Folder digest of the adapter, as printed by `relora digest URI`.")
+    release_name: Name = Field(description="The release whose base the adapter was trained on.")
+    secret_ref: LocalRef | None = Field(
+        default=None, description="Secret of this namespace with the credentials to read the adapter."
+    )
+
+
+class Dataset(Model):
+    """Labelled examples: one JSON object a line."""
+
+    train: S3Artifact = Field(description="Examples for fine-tuning. The digest is that of the file's bytes.")
+    validation: S3Artifact = Field(
+        description="Examples for the search of the coefficients and for watching the training."
+    )
+    test: S3Artifact = Field(description="Examples for the quality gate only; at most 5,000 are read.")
+    secret_ref: LocalRef | None = Field(
+        default=None, description="Secret of this namespace with the credentials to read the data."
+    )
+
+
+class TaskSpec(Task):
+    """What the adapter is for."""
+
+    dataset: Dataset
+
+
+class Quality(Model):
+    """When an adapter is good enough to be served."""
+
+    gates: Annotated[list[Gate], Field(min_length=1, max_length=4, json_schema_extra=map_list("metric"))] = Field(
+        description="All must pass."
+    )
+
+
+class ReadaptationSpec(Readaptation):
+    """How the adapter is carried to a new base."""
+
+    active_deadline_seconds: Annotated[int, Field(ge=60, le=1_209_600)] | None = Field(
+        default=None, description="Longest run of one attempt, in seconds. Default 86400."
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = Field(
+        default=None, description="Attempts per request after temporary failures. Default 3."
+    )
+
+
+class ServerRef(Model):
+    """The AdapterServer that serves the adapter."""
+
+    name: Name
+    namespace: Namespace | None = Field(default=None, description="Default: the binding's own namespace.")
+
+
+class AdapterBindingSpec(Model):
+    """What a tenant wants kept alive across releases."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.servedName) || has(self.serverRef)",
+                "spec.servedName has no effect without spec.serverRef: add the server or remove the name",
+            )
+        )
+    )
+
+    model: Name = Field(
+        description="The family of base models. Immutable.",
+        json_schema_extra=immutable("create a new AdapterBinding for the other family"),
+    )
+    source: Source
+    task: TaskSpec
+    quality: Quality
+    readaptation: ReadaptationSpec | None = None
+    server_ref: ServerRef | None = Field(
+        default=None, description="Absent: the adapter is promoted in the status only."
+    )
+    served_name: ServedName | None = Field(
+        default=None,
+        description=(
+            "What clients ask for; unique on the server. "
+            "Default: the binding's name, or <namespace>.<name> on a server of another namespace."
+        ),
+    )
+
+    @property
+    def effective_readaptation(self) -> ReadaptationSpec:
+        """`readaptation` with every default."""
+        return self.readaptation or ReadaptationSpec()
+
+
+class BindingConditionType(StrEnum):
+    """Conditions of an AdapterBinding."""
+
+    READY = "Ready"
+    UP_TO_DATE = "UpToDate"
+    ADAPTED = "Adapted"
+    EVALUATED = "Evaluated"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class CurrentPair(Model):
+    """The adapter in use and the base it was made for."""
+
+    release_name: Annotated[str, StringConstraints(max_length=63)]
+    base: ArtifactRef
+    adapter: ArtifactRef
+    quality: Annotated[list[MetricValue], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(default_factory=list)
+    promoted_time: Timestamp | None = None
+    time_to_readiness_seconds: int | None = Field(
+        default=None, description="From the release's creation to the first passed gate."
+    )
+
+
+class StepState(StrEnum):
+    """Where a step of the candidate is."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    FINISHED = "Finished"
+
+
+class StepStatus(Model):
+    """One step of the re-adaptation as its notification told it."""
+
+    name: Annotated[str, StringConstraints(max_length=16)]
+    state: StepState
+    outcome: StepOutcome | None = None
+    verdict: Verdict | None = None
+    start_time: Timestamp | None = None
+    end_time: Timestamp | None = None
+    adapter_digest: Digest | None = None
+    alpha: Decimal | None = None
+    beta: Decimal | None = None
+    quality: Annotated[list[MetricValue], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(default_factory=list)
+    reason: Annotated[str, StringConstraints(max_length=63)] | None = None
+    message: Annotated[str, StringConstraints(max_length=512)] | None = None
+
+
+class Candidate(Model):
+    """The re-adaptation to the newest eligible release."""
+
+    release_name: Annotated[str, StringConstraints(max_length=63)]
+    request_digest: Digest
+    attempt: int = 1
+    job_ref: LocalRef | None = None
+    steps: Annotated[list[StepStatus], Field(max_length=4, json_schema_extra=map_list("name"))] = Field(
+        default_factory=list
+    )
+    adapter: ArtifactRef | None = Field(default=None, description="The best adapter that passed its gate.")
+    passed_time: Timestamp | None = Field(default=None, description="When the first gate passed.")
+    reason: Annotated[str, StringConstraints(max_length=63)] | None = Field(
+        default=None, description="Why the re-adaptation ended without a passed gate."
+    )
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    last_failure_time: Timestamp | None = None
+    active_seconds: int = Field(default=0, description="Time in which pods of all attempts ran.")
+
+
+class AdapterBindingStatus(Model):
+    """What the operator saw of a binding."""
+
+    observed_generation: int = -1
+    conditions: Annotated[list[Condition], Field(max_length=8, json_schema_extra=map_list("type"))] = Field(
+        default_factory=list
+    )
+    current: CurrentPair | None = None
+    candidate: Candidate | None = None
+
+
+class AdapterBinding(Model):
+    """A tenant's LoRA adapter, kept working across releases of its base model."""
+
+    resource: ClassVar[Resource] = Resource(
+        kind="AdapterBinding",
+        plural="adapterbindings",
+        short_name="adb",
+        scope=Scope.NAMESPACED,
+        columns=(
+            PrinterColumn("Model", ".spec.model"),
+            PrinterColumn("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+            PrinterColumn("UpToDate", ".status.conditions[?(@.type=='UpToDate')].status"),
+            PrinterColumn("Status", ".status.conditions[?(@.type=='UpToDate')].reason"),
+            PrinterColumn("Release", ".status.current.releaseName"),
+            PrinterColumn("Server", ".spec.serverRef.name"),
+            PrinterColumn("Quality", ".status.current.quality[0].value"),
+            PrinterColumn("Candidate", ".status.candidate.releaseName", priority=1),
+            PrinterColumn("Adapter", ".status.current.adapter.digest", priority=1),
+            PrinterColumn("Age", ".metadata.creationTimestamp", type="date"),
+        ),
+    )
+
+    metadata: ObjectMeta
+    spec: AdapterBindingSpec
+    status: AdapterBindingStatus = Field(default_factory=AdapterBindingStatus)

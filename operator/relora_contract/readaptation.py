@@ -1,0 +1,196 @@
+"""How an adapter is carried to a new base: task, gates, strategy and its settings.
+
+The same models are the tenant's API and the trainer's request. Optional fields have no default in the schema,
+so that stored objects are not rewritten; `plan` supplies the defaults.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from relora_contract.crd.rules import SET, cel, validations
+from relora_contract.model import Model
+from relora_contract.scalars import Decimal
+
+Choice = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
+
+
+class Task(Model):
+    """A completion task with a closed label set."""
+
+    kind: Literal["CausalLM"]
+    prompt_template: Annotated[str, StringConstraints(min_length=1, max_length=8192)] = Field(
+        description="The prompt; `{field}` stands for a field of the example, `{{` and `}}` for braces."
+    )
+    completion_field: FieldName = Field(description="The field of the example that holds the expected completion.")
+    choices: Annotated[list[Choice], Field(min_length=2, max_length=256, json_schema_extra=SET)] = Field(
+        description="The closed label set; answers are scored by log-likelihood over it."
+    )
+    max_length: Annotated[int, Field(ge=8, le=131_072)] | None = Field(
+        default=None,
+        description=(
+            "Longest prompt with completion, in tokens; longer examples are cut inside the example's text. Default 512."
+        ),
+    )
+
+    @property
+    def effective_max_length(self) -> int:
+        """`maxLength` with its default."""
+        return self.max_length or 512
+
+
+class Metric(StrEnum):
+    """What a gate measures on the test examples."""
+
+    ACCURACY = "Accuracy"
+    LOSS = "Loss"
+
+
+class Gate(Model):
+    """A bound on one metric. Given both, both must hold."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "has(self.threshold) || has(self.maxRegression)",
+                "the gate bounds nothing: set threshold, maxRegression or both",
+            )
+        )
+    )
+
+    metric: Metric = Field(description="Accuracy: share of right choices. Loss: nats per completion token.")
+    threshold: Decimal | None = Field(
+        default=None, description="The metric's point estimate must reach it (Loss: stay at or below it)."
+    )
+    max_regression: Decimal | None = Field(
+        default=None,
+        description=(
+            "Margin of the paired non-inferiority test against the adapter in use on its own base, absolute, "
+            "in the metric's unit."
+        ),
+        json_schema_extra=validations(
+            cel("!self.startsWith('-')", "maxRegression is a margin: give a number that is not negative")
+        ),
+    )
+
+
+class Strategy(StrEnum):
+    """How far re-adaptation goes."""
+
+    RELORA = "ReLoRA"
+    """Port, search the fusion coefficients, then tune in two anchored stages."""
+    PORTLLM = "PortLLM"
+    """Evaluate the old adapter unchanged on the new base, and no more."""
+
+
+class Refine(StrEnum):
+    """When the steps after a passed gate still run."""
+
+    WHEN_BELOW_GATE = "WhenBelowGate"
+    ALWAYS = "Always"
+
+
+class Interval(Model):
+    """Closed interval of a coefficient."""
+
+    min: Decimal
+    max: Decimal
+
+
+class Search(Model):
+    """Bayesian search of the fusion coefficients α and β."""
+
+    budget: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description="Most probes, (0, 1) and the initial design included. Default 20."
+    )
+    validation_samples: Annotated[int, Field(ge=16, le=10_000)] | None = Field(
+        default=None, description="Validation examples of a full probe. Default 512."
+    )
+    alpha: Interval | None = Field(
+        default=None,
+        description="Range of α, the share of the base's delta. Default 0 to 1. Below 0 the release would be undone.",
+    )
+    beta: Interval | None = Field(default=None, description="Range of β, the old adapter's factor. Default 0 to 3.")
+
+
+class Tuning(Model):
+    """The two anchored stages of fine-tuning."""
+
+    epochs: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Both stages. Default 2.")
+    recover_fraction: Decimal | None = Field(
+        default=None, description="Share of the steps that belong to the first stage. Default 0.2."
+    )
+    anchor_strong: Decimal | None = Field(default=None, description="λ₁ of the first stage. Default 1e-3.")
+    anchor_weak: Decimal | None = Field(default=None, description="λ₂ of the second stage. Default 1e-4.")
+    learning_rate: Decimal | None = Field(
+        default=None, description="Constant in the first stage, start of the second's cosine. Default 5e-4."
+    )
+    min_learning_rate: Decimal | None = Field(default=None, description="End of the cosine. Default 1e-5.")
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="Examples of one optimizer step. Default 32."
+    )
+
+
+class Readaptation(Model):
+    """Strategy and settings."""
+
+    strategy: Strategy | None = Field(default=None, description="Default ReLoRA.")
+    search: Search | None = None
+    tuning: Tuning | None = None
+    refine: Refine | None = Field(
+        default=None,
+        description=(
+            "WhenBelowGate ends at the first passed gate; Always runs every step, as the paper does. "
+            "Default WhenBelowGate."
+        ),
+    )
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = Field(default=None, description="Default 0.")
+
+
+class Plan(Model):
+    """A Readaptation with every default filled in: what the trainer carries out and the request digest covers."""
+
+    strategy: Strategy = Strategy.RELORA
+    refine: Refine = Refine.WHEN_BELOW_GATE
+    seed: int = 0
+    search_budget: int = 20
+    validation_samples: int = 512
+    alpha: Interval = Interval(min="0", max="1")
+    beta: Interval = Interval(min="0", max="3")
+    epochs: int = 2
+    recover_fraction: Decimal = "0.2"
+    anchor_strong: Decimal = "1e-3"
+    anchor_weak: Decimal = "1e-4"
+    learning_rate: Decimal = "5e-4"
+    min_learning_rate: Decimal = "1e-5"
+    batch_size: int = 32
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps of the strategy, in order."""
+        return ("port", "fuse", "recover", "refine") if self.strategy is Strategy.RELORA else ("port",)
+
+
+def plan(readaptation: Readaptation) -> Plan:
+    """Fill in the defaults."""
+    search = readaptation.search or Search()
+    tuning = readaptation.tuning or Tuning()
+    chosen = {
+        "strategy": readaptation.strategy,
+        "refine": readaptation.refine,
+        "seed": readaptation.seed,
+        "search_budget": search.budget,
+        "validation_samples": search.validation_samples,
+        "alpha": search.alpha,
+        "beta": search.beta,
+        "epochs": tuning.epochs,
+        "recover_fraction": tuning.recover_fraction,
+        "anchor_strong": tuning.anchor_strong,
+        "anchor_weak": tuning.anchor_weak,
+        "learning_rate": tuning.learning_rate,
+        "min_learning_rate": tuning.min_learning_rate,
+        "batch_size": tuning.batch_size,
+    }
+    return Plan.model_validate({name: value for name, value in chosen.items() if value is not None})

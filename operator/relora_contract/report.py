@@ -1,0 +1,138 @@
+"""What a step leaves behind: the report in the store and the notification in the termination message."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from relora_contract.artifacts import ArtifactRef
+from relora_contract.digests import hex_part
+from relora_contract.model import Model
+from relora_contract.readaptation import Metric
+from relora_contract.scalars import Decimal, Digest, Timestamp
+
+Step = Literal["delta", "port", "fuse", "recover", "refine"]
+
+
+class StepOutcome(StrEnum):
+    """How a step ended."""
+
+    SUCCEEDED = "Succeeded"
+    """It ran to its end; the verdict says whether the gate passed."""
+    SKIPPED = "Skipped"
+    """An earlier step passed its gate, and `refine: WhenBelowGate` asks for no more."""
+    FAILED = "Failed"
+    """It could not be carried out; `reason` and the exit code say why."""
+    MISSING = "Missing"
+    """Only in notifications of the report Job: the store holds no report of the step."""
+
+
+class Verdict(StrEnum):
+    """What the gate said."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+
+
+class MetricValue(Model):
+    """One measured metric with its interval."""
+
+    metric: Metric
+    value: Decimal
+    low: Decimal | None = None
+    high: Decimal | None = None
+    count: int | None = Field(default=None, description="Examples measured.")
+
+
+class GateEvidence(Model):
+    """Why one gate said what it said."""
+
+    metric: Metric
+    verdict: Verdict
+    threshold: Decimal | None = None
+    max_regression: Decimal | None = None
+    level: Decimal = Field(description="One-sided error level of this look.")
+    value: Decimal
+    low: Decimal
+    high: Decimal
+    reference: Decimal | None = Field(default=None, description="The old pair's value on its own base.")
+    difference: Decimal | None = None
+    statistic: Decimal | None = None
+    count: int
+    gained: int | None = Field(default=None, description="Examples right now that the old pair had wrong.")
+    lost: int | None = Field(default=None, description="Examples wrong now that the old pair had right.")
+    items_needed: int | None = Field(default=None, description="Examples for a power of 80 % at this margin.")
+
+
+class Probe(Model):
+    """One evaluated pair of coefficients."""
+
+    alpha: Decimal
+    beta: Decimal
+    loss: Decimal
+    standard_error: Decimal
+    count: int
+    seconds: Decimal
+
+
+class Seconds(Model):
+    """Where the time of a step went, in seconds."""
+
+    load: Decimal = "0"
+    project: Decimal = "0"
+    search: Decimal = "0"
+    train: Decimal = "0"
+    evaluate: Decimal = "0"
+    publish: Decimal = "0"
+
+
+class StepReport(Model):
+    """Written once, before the container exits, at `reports/<request digest>/<step>.json`."""
+
+    contract_version: Literal[1] = 1
+    request_digest: Digest
+    gates_digest: Digest | None = None
+    step: Step
+    outcome: StepOutcome
+    verdict: Verdict | None = None
+    reason: Annotated[str, StringConstraints(max_length=63)] | None = None
+    message: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    artifact: ArtifactRef | None = Field(default=None, description="What the step published.")
+    training_state: ArtifactRef | None = None
+    outcomes: ArtifactRef | None = Field(default=None, description="Per-example outcomes on the test set.")
+    reference_outcomes: ArtifactRef | None = None
+    alpha: Decimal | None = None
+    beta: Decimal | None = None
+    probes: list[Probe] = Field(default_factory=list)
+    quality: list[MetricValue] = Field(default_factory=list)
+    gates: list[GateEvidence] = Field(default_factory=list)
+    optimizer_steps: int = 0
+    captured_energy: dict[str, Decimal] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    seconds: Seconds = Field(default_factory=Seconds)
+    peak_memory_bytes: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+    start_time: Timestamp
+    end_time: Timestamp
+
+
+def report_key(request_digest: str, step: str) -> str:
+    """Return the key of a report below the store's root."""
+    return f"reports/{hex_part(request_digest)}/{step}.json"
+
+
+class Notification(Model):
+    """The termination message: at most 1,536 bytes that point to a stored report."""
+
+    request_digest: Digest
+    step: Step
+    outcome: StepOutcome
+    verdict: Verdict | None = None
+    artifact_digest: Digest | None = None
+    alpha: Decimal | None = None
+    beta: Decimal | None = None
+    quality: list[MetricValue] = Field(default_factory=list)
+    reason: Annotated[str, StringConstraints(max_length=63)] | None = None
+    message: Annotated[str, StringConstraints(max_length=300)] | None = None
+    report_digest: Digest | None = None

@@ -1,0 +1,50 @@
+"""String and number types that several models share, with the bounds that the CRD schemas carry."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DECIMAL_PATTERN = r"^-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?(e-?[0-9]{1,2})?$"
+
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN, max_length=71)]
+"""`sha256:` and 64 lower-case hexadecimal digits."""
+
+Name = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, min_length=1, max_length=40)]
+"""Name of one of our objects: a DNS label that leaves room for the suffixes of derived names."""
+
+ObjectName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
+"""Name of any other Kubernetes object."""
+
+Namespace = Annotated[str, StringConstraints(pattern=LABEL_PATTERN, min_length=1, max_length=63)]
+
+ServedName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=104)
+]
+"""What clients put into the `model` field of a request: a name, or `<namespace>.<name>`."""
+
+S3Uri = Annotated[
+    str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._=+-]+)*$", max_length=1024)
+]
+"""Bucket and key. Tenants name no endpoint; that is the platform team's, in the TrainerProfile."""
+
+S3Template = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/([A-Za-z0-9._=+-]|\{namespace\})+)*$", max_length=1024
+    ),
+]
+"""An S3 URI in which `{namespace}` stands for the namespace of the binding."""
+
+StoreUri = Annotated[str, StringConstraints(pattern=r"^(s3|file)://[^\x00-\x20?#]+$", max_length=1024)]
+"""Where the trainer reads and writes: an S3 URI, or a `file://` folder on a laptop."""
+
+Decimal = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=32)]
+"""A decimal number as a string, as in `"0.81"` or `"5e-4"`: the Kubernetes API has no portable floats."""
+
+Seconds = Annotated[int, Field(ge=0, le=2_147_483_647)]
+Timestamp = Annotated[str, StringConstraints(max_length=32), Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339 in UTC, as the API server writes it."""
