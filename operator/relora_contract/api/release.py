@@ -81,8 +81,9 @@ class ReleaseConditionType(StrEnum):
 
 
 class DeltaStatus(Model):
-    """The projected delta from the superseded release."""
+    """The projected delta from one earlier release, made when a binding of that release needs it."""
 
+    source_release_name: Name
     request_digest: Digest
     attempt: int = 1
     job_name: Annotated[str, StringConstraints(max_length=63)] | None = None
@@ -116,7 +117,9 @@ class BaseModelReleaseStatus(Model):
     conditions: Annotated[list[Condition], Field(max_length=8, json_schema_extra=map_list("type"))] = Field(
         default_factory=list
     )
-    delta: DeltaStatus | None = None
+    deltas: Annotated[list[DeltaStatus], Field(max_length=16, json_schema_extra=map_list("sourceReleaseName"))] = Field(
+        default_factory=list
+    )
     start_time: Timestamp | None = None
     completion_time: Timestamp | None = None
     bindings: BindingCounts | None = None

@@ -1,0 +1,66 @@
+"""What a decision knows: everything that was gathered for one key, at one moment."""
+
+from dataclasses import dataclass, field
+
+from relora_contract.api.binding import AdapterBinding
+from relora_contract.api.profile import TrainerProfile
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.server import AdapterServer
+from relora_operator.core.observed import JobView, NamespaceView, TargetView
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseSnapshot:
+    """For one BaseModelRelease."""
+
+    release: BaseModelRelease
+    family: tuple[BaseModelRelease, ...]
+    """Every release of the same model, this one included."""
+    profile: TrainerProfile | None
+    bindings: tuple[AdapterBinding, ...]
+    """Every binding of the model."""
+    namespaces: dict[str, NamespaceView]
+    delta_jobs: tuple[JobView, ...]
+    """Delta Jobs owned by the release."""
+    operator_namespace: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerContext:
+    """A server with its target, as a binding sees it."""
+
+    server: AdapterServer
+    target: TargetView | None
+    members: tuple[AdapterBinding, ...] = ()
+    """Every binding that names the server, admitted or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindingSnapshot:
+    """For one AdapterBinding."""
+
+    binding: AdapterBinding
+    namespace: NamespaceView
+    family: tuple[BaseModelRelease, ...]
+    profiles: dict[str, TrainerProfile]
+    """By name; those that the family's releases name."""
+    server: ServerContext | None
+    """None when the binding names no server or the server does not exist."""
+    jobs: tuple[JobView, ...]
+    """Every Job owned by the binding."""
+    granted: bool
+    """The release's planner allows this binding to have an active Job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSnapshot:
+    """For one AdapterServer."""
+
+    server: AdapterServer
+    target: TargetView | None
+    rivals: tuple[AdapterServer, ...]
+    """Other servers of the namespace with the same target."""
+    members: tuple[AdapterBinding, ...]
+    """Every binding that names the server, admitted or not."""
+    family: tuple[BaseModelRelease, ...]
+    namespaces: dict[str, NamespaceView] = field(default_factory=dict)

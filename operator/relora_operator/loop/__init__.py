@@ -1,0 +1,1 @@
+"""Queue, gathering and execution: the shell around the decisions."""

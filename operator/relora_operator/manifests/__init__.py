@@ -1,0 +1,1 @@
+"""Job manifests: pure functions from the contract to what is created."""
