@@ -1,0 +1,85 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from relora_contract.readaptation import Task
+from relora_trainer.datasets import Example, PromptTemplate, read_examples, split
+from relora_trainer.errors import ConfigurationError, DataError
+
+TASK = Task(
+    kind="CausalLM",
+    prompt_template="Review: {text}\nSentiment:",
+    completion_field="label",
+    choices=["negative", "positive"],
+)
+
+
+def _file(tmp_path: Path, lines: Sequence[object]) -> Path:
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def _examples(prefix: str, count: int) -> list[Example]:
+    return [
+        Example(key=f"{prefix}{index:04d}", before="", text=str(index), after="", label=0) for index in range(count)
+    ]
+
+
+def test_an_example_is_cut_around_its_last_placeholder(tmp_path: Path) -> None:
+    (example,) = read_examples(_file(tmp_path, [{"text": "A fine film.", "label": "positive"}]), TASK)
+    assert (example.before, example.text, example.after) == ("Review: ", "A fine film.", "\nSentiment:")
+    assert example.label == 1
+
+
+def test_a_template_may_use_several_fields_and_braces() -> None:
+    template = PromptTemplate.parse("{{{a}}} then {b}!")
+    assert template.render({"a": "x", "b": "y"}) == ("{x} then ", "y", "!")
+    assert template.fields == {"a", "b"}
+
+
+@pytest.mark.parametrize("template", ["no placeholder", "{text", "{0}", "{text!r}", "{text:>10}", "{a.b}"])
+def test_a_malformed_template_is_a_configuration_error(template: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"task\.promptTemplate"):
+        PromptTemplate.parse(template)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    {
+        "not JSON": ("{", "line 2: not JSON"),
+        "not an object": ([1], "line 2: not a JSON object"),
+        "missing field": ({"label": "positive"}, "line 2: field 'text' is missing"),
+        "number for text": ({"text": 3, "label": "positive"}, "line 2: field 'text' is missing or not a string"),
+        "foreign label": ({"text": "x", "label": "mixed"}, "line 2: the value of 'label' is not one of task.choices"),
+        "empty text": ({"text": " ", "label": "positive"}, "line 2: the text of the last placeholder is empty"),
+    }.values(),
+)
+def test_a_bad_line_is_named_without_its_text(tmp_path: Path, line: object, message: str) -> None:
+    path = _file(tmp_path, [{"text": "good", "label": "positive"}, line])
+    with pytest.raises(DataError, match=message):
+        read_examples(path, TASK)
+
+
+def test_an_empty_file_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no example"):
+        read_examples(_file(tmp_path, []), TASK)
+
+
+def test_parts_do_not_depend_on_the_order_of_the_file() -> None:
+    validation = _examples("v", 40)
+    forward = split(_examples("t", 3), validation, _examples("g", 3), search_items=16)
+    backward = split(_examples("t", 3), validation[::-1], _examples("g", 3), search_items=16)
+    assert (forward.search, forward.monitor) == (backward.search, backward.monitor)
+    assert (len(forward.search), len(forward.monitor)) == (16, 24)
+
+
+def test_a_small_validation_file_is_halved() -> None:
+    parts = split(_examples("t", 3), _examples("v", 10), _examples("g", 3), search_items=512)
+    assert (len(parts.search), len(parts.monitor)) == (5, 5)
+
+
+def test_an_example_in_two_files_is_refused() -> None:
+    with pytest.raises(DataError, match="2 examples are both in train and in test"):
+        split(_examples("x", 2), _examples("v", 10), _examples("x", 5), search_items=4)
