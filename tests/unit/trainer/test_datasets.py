@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from relora_contract.readaptation import Task
 from relora_trainer.datasets import Example, PromptTemplate, read_examples, split
 from relora_trainer.errors import ConfigurationError, DataError

@@ -1,0 +1,196 @@
+"""The shell around a step, with a store in memory and steps that a test wrote."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from relora_contract.artifacts import ArtifactRef, Manifest
+from relora_contract.digests import model_digest
+from relora_contract.exitcodes import ExitCode
+from relora_contract.readaptation import Gate, Metric, Plan, Refine, Strategy, Task
+from relora_contract.report import MetricValue, Notification, Step, StepOutcome, StepReport, Verdict
+from relora_contract.request import BaseRef, DatasetRefs, ReadaptationItem, ReadaptationRequest
+from relora_store.errors import TemporaryError
+from relora_store.names import Content
+from relora_trainer.errors import NonFiniteError
+from relora_trainer.execution import Ended, StepCode, StepContext, StepResult, execute, termination_message
+from relora_trainer.ports import StopSignal
+
+DIGEST = "sha256:" + "0" * 64
+REF = ArtifactRef(uri="s3://adapters/a", digest=DIGEST)
+
+
+class MemoryStore:
+    """Holds reports; publishes and fetches nothing."""
+
+    def __init__(self) -> None:
+        self.reports: dict[str, StepReport] = {}
+
+    def read_report(self, request_digest: str, step: str) -> StepReport | None:
+        assert request_digest == DIGEST
+        return self.reports.get(step)
+
+    def write_report(self, report: StepReport) -> StepReport:
+        return self.reports.setdefault(report.step, report)
+
+    def publish(self, folder: Path, manifest: Manifest) -> ArtifactRef:
+        raise AssertionError
+
+    def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
+        raise AssertionError
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class Silent:
+    def update(self, part: str, done: int, total: int, detail: str = "") -> None:
+        pass
+
+
+class Code:
+    """A step that does what it is told and counts its runs."""
+
+    def __init__(self, act: Callable[[StepContext], StepResult]) -> None:
+        self.act = act
+        self.runs = 0
+
+    def run(self, context: StepContext) -> StepResult:
+        self.runs += 1
+        return self.act(context)
+
+
+def request(*, refine: Refine = Refine.WHEN_BELOW_GATE, strategy: Strategy = Strategy.RELORA) -> ReadaptationRequest:
+    base = BaseRef(release_name="r1", uri="s3://models/r1", digest=DIGEST)
+    return ReadaptationRequest(
+        source_base=base,
+        target_base=base,
+        store_uri="s3://adapters/team",
+        items=[
+            ReadaptationItem(
+                request_digest=DIGEST,
+                gates_digest=DIGEST,
+                adapter=REF,
+                dataset=DatasetRefs(train=REF, validation=REF, test=REF),
+                task=Task(kind="CausalLM", prompt_template="{text}", completion_field="label", choices=["a", "b"]),
+                gates=[Gate(metric=Metric.ACCURACY, threshold="0.8")],
+                plan=Plan(refine=refine, strategy=strategy),
+            )
+        ],
+    )
+
+
+def passing(_: StepContext) -> StepResult:
+    return StepResult(verdict=Verdict.PASSED, artifact=REF)
+
+
+def failing(_: StepContext) -> StepResult:
+    return StepResult(verdict=Verdict.FAILED)
+
+
+def run(step: Step, store: MemoryStore, code: StepCode, tmp_path: Path, **changes: object) -> Ended:
+    return execute(
+        step,
+        request(**changes),  # type: ignore[arg-type] - the test names the arguments
+        store=store,
+        work=tmp_path,
+        clock=FixedClock(),
+        progress=Silent(),
+        stop=StopSignal(),
+        load=lambda _: code,
+    )
+
+
+def test_the_report_is_stored_before_the_step_ends(tmp_path: Path) -> None:
+    store = MemoryStore()
+    end = run("port", store, Code(passing), tmp_path)
+    assert end.exit_code is ExitCode.DONE
+    assert store.reports["port"] == end.report
+    assert end.notification.report_digest == model_digest(store.reports["port"])
+    assert end.notification.artifact_digest == DIGEST
+
+
+def test_a_stored_report_is_told_again_and_nothing_runs(tmp_path: Path) -> None:
+    store, code = MemoryStore(), Code(passing)
+    first = run("port", store, code, tmp_path)
+    second = run("port", store, code, tmp_path)
+    assert second.notification == first.notification
+    assert code.runs == 1
+
+
+def test_after_a_passed_gate_later_steps_are_skipped(tmp_path: Path) -> None:
+    store, code = MemoryStore(), Code(passing)
+    run("port", store, code, tmp_path)
+    end = run("fuse", store, code, tmp_path)
+    assert end.notification.outcome is StepOutcome.SKIPPED
+    assert code.runs == 1
+    assert run("recover", store, code, tmp_path).notification.outcome is StepOutcome.SKIPPED
+
+
+def test_refine_always_runs_every_step(tmp_path: Path) -> None:
+    store, code = MemoryStore(), Code(passing)
+    run("port", store, code, tmp_path, refine=Refine.ALWAYS)
+    run("fuse", store, code, tmp_path, refine=Refine.ALWAYS)
+    assert code.runs == 2
+
+
+def test_a_failed_gate_goes_on_to_the_next_step(tmp_path: Path) -> None:
+    store, code = MemoryStore(), Code(failing)
+    run("port", store, code, tmp_path)
+    assert run("fuse", store, code, tmp_path).notification.outcome is StepOutcome.SUCCEEDED
+    assert code.runs == 2
+
+
+def test_a_step_needs_the_reports_before_it(tmp_path: Path) -> None:
+    end = run("recover", MemoryStore(), Code(passing), tmp_path)
+    assert end.exit_code is ExitCode.CONFIGURATION
+    assert "needs the report of 'port'" in (end.notification.message or "")
+
+
+def test_a_step_of_another_strategy_is_refused(tmp_path: Path) -> None:
+    end = run("fuse", MemoryStore(), Code(passing), tmp_path, strategy=Strategy.PORTLLM)
+    assert end.exit_code is ExitCode.CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "reason"),
+    [
+        (NonFiniteError("step 3: the loss is NaN"), ExitCode.NON_FINITE, "NonFinite"),
+        (TemporaryError("the store does not answer"), ExitCode.TEMPORARY, "Temporary"),
+    ],
+)
+def test_a_failure_stores_nothing_and_has_its_exit_code(
+    tmp_path: Path, error: Exception, exit_code: ExitCode, reason: str
+) -> None:
+    def act(_: StepContext) -> StepResult:
+        raise error
+
+    store = MemoryStore()
+    end = run("port", store, Code(act), tmp_path)
+    assert (end.exit_code, end.notification.reason) == (exit_code, reason)
+    assert end.notification.outcome is StepOutcome.FAILED
+    assert store.reports == {}
+
+
+def test_the_termination_message_always_fits() -> None:
+    metric = MetricValue(metric=Metric.ACCURACY, value="0.812345678901", low="0.812345678901", high="0.81", count=600)
+    notification = Notification(
+        request_digest=DIGEST, step="port", outcome=StepOutcome.FAILED, quality=[metric] * 8, message="ü" * 300
+    )
+    text = termination_message(notification)
+    assert len(text.encode()) <= 1536
+    assert Notification.model_validate_json(text).outcome is StepOutcome.FAILED
+
+
+def test_the_shell_does_not_import_torch() -> None:
+    probe = "import sys, relora_trainer.execution as e; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe], check=False, timeout=60).returncode == 0

@@ -1,0 +1,104 @@
+"""What a step needs of the world, passed in: a store, a clock, a place to show progress, a way to be stopped."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from relora_contract.artifacts import ArtifactRef, Manifest
+from relora_contract.report import Seconds, StepReport
+from relora_store.names import Content
+from relora_trainer.errors import StoppedError
+
+
+class ArtifactStore(Protocol):
+    """Where artifacts and reports are read from and written to."""
+
+    def read_report(self, request_digest: str, step: str) -> StepReport | None:
+        """Return the stored report of a step, if there is one."""
+
+    def write_report(self, report: StepReport) -> StepReport:
+        """Store a report, once. Return the one that is stored: an earlier one wins."""
+
+    def publish(self, folder: Path, manifest: Manifest) -> ArtifactRef:
+        """Store every file of `folder`, then a manifest that lists them. `manifest.files` is filled in here."""
+
+    def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
+        """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""
+
+
+class Progress(Protocol):
+    """Shows how far a long part of a step has come."""
+
+    def update(self, part: str, done: int, total: int, detail: str = "") -> None:
+        """Tell that `done` of `total` are done."""
+
+
+class Clock(Protocol):
+    """Wall-clock time for records, monotonic time for durations."""
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary moment."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary moment."""
+        return time.monotonic()
+
+
+class StopSignal:
+    """Set by the handler of SIGTERM; long loops ask it where they can stop without losing work."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask to stop."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Tell whether a stop was asked for."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise when a stop was asked for.
+
+        Raises:
+            StoppedError: SIGTERM has arrived.
+        """
+        if self._event.is_set():
+            raise StoppedError("stopped by SIGTERM; the next attempt continues from here")
+
+
+class Stopwatch:
+    """Seconds by part of a step: load, project, search, train, evaluate, publish."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seconds: dict[str, float] = dict.fromkeys(Seconds.model_fields, 0.0)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the time of the block towards `name`."""
+        start = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] += self._clock.monotonic() - start
+
+    def seconds(self) -> Seconds:
+        """Return the times so far, in seconds to the millisecond."""
+        return Seconds(**{name: f"{value:.3f}" for name, value in self._seconds.items()})
