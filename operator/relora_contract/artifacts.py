@@ -19,8 +19,8 @@ class ArtifactRef(Model):
     names a folder (`digest` is its folder digest) or a single data file (`digest` is that of its bytes).
     """
 
-    uri: StoreUri
-    digest: Digest
+    uri: StoreUri = Field(description="Where it lies.")
+    digest: Digest = Field(description="Digest that pins its content.")
 
     @property
     def is_manifest(self) -> bool:

@@ -9,20 +9,43 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from relora_contract.crd.rules import SET, cel, validations
+from relora_contract.crd.rules import SET, cel, remedy, validations
 from relora_contract.model import Model
 from relora_contract.scalars import Decimal
 
 Choice = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
+FieldName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63),
+    Field(json_schema_extra=remedy("write a field of the examples: letters, digits and _")),
+]
+
+
+_NOT_NEGATIVE = validations(cel("double(self) >= 0.0", "give a number that is not negative"))
 
 
 class Task(Model):
     """A completion task with a closed label set."""
 
-    kind: Literal["CausalLM"]
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!self.promptTemplate.replace('{{', '').contains('{' + self.completionField + '}')",
+                "remove the completion field from the prompt: the model would be told the answer",
+                field=".promptTemplate",
+            )
+        )
+    )
+
+    kind: Literal["CausalLM"] = Field(description="How the model answers.")
     prompt_template: Annotated[str, StringConstraints(min_length=1, max_length=8192)] = Field(
-        description="The prompt; `{field}` stands for a field of the example, `{{` and `}}` for braces."
+        description="The prompt; `{field}` stands for a field of the example, `{{` and `}}` for braces.",
+        json_schema_extra=validations(
+            cel(
+                "self.replace('{{', '').matches('[{][A-Za-z_][A-Za-z0-9_]*[}]')",
+                "name a field of the examples in braces, as in {text}: without one every prompt is the same",
+            )
+        ),
     )
     completion_field: FieldName = Field(description="The field of the example that holds the expected completion.")
     choices: Annotated[list[Choice], Field(min_length=2, max_length=256, json_schema_extra=SET)] = Field(
@@ -56,13 +79,20 @@ class Gate(Model):
             cel(
                 "has(self.threshold) || has(self.maxRegression)",
                 "the gate bounds nothing: set threshold, maxRegression or both",
-            )
+            ),
+            cel(
+                "self.metric != 'Accuracy' || !has(self.threshold) || "
+                "(double(self.threshold) >= 0.0 && double(self.threshold) <= 1.0)",
+                'Accuracy is a share: give a threshold from 0 to 1, as in "0.81"',
+                field=".threshold",
+            ),
         )
     )
 
     metric: Metric = Field(description="Accuracy: share of right choices. Loss: nats per completion token.")
     threshold: Decimal | None = Field(
-        default=None, description="The metric's point estimate must reach it (Loss: stay at or below it)."
+        default=None,
+        description="The metric's point estimate must reach it (Loss: stay at or below it).",
     )
     max_regression: Decimal | None = Field(
         default=None,
@@ -71,7 +101,7 @@ class Gate(Model):
             "in the metric's unit."
         ),
         json_schema_extra=validations(
-            cel("!self.startsWith('-')", "maxRegression is a margin: give a number that is not negative")
+            cel("double(self) >= 0.0", "maxRegression is a margin: give a number that is not negative")
         ),
     )
 
@@ -95,8 +125,14 @@ class Refine(StrEnum):
 class Interval(Model):
     """Closed interval of a coefficient."""
 
-    min: Decimal
-    max: Decimal
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel("double(self.min) <= double(self.max)", "min is above max: swap them", field=".min")
+        )
+    )
+
+    min: Decimal = Field(description="Lower end.")
+    max: Decimal = Field(description="Upper end.")
 
 
 class Search(Model):
@@ -118,16 +154,39 @@ class Search(Model):
 class Tuning(Model):
     """The two anchored stages of fine-tuning."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "double(has(self.minLearningRate) ? self.minLearningRate : '1e-5') <= "
+                "double(has(self.learningRate) ? self.learningRate : '5e-4')",
+                "the end of the cosine is above its start: lower minLearningRate, or raise learningRate",
+                field=".minLearningRate",
+            )
+        )
+    )
+
     epochs: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Both stages. Default 2.")
     recover_fraction: Decimal | None = Field(
-        default=None, description="Share of the steps that belong to the first stage. Default 0.2."
+        default=None,
+        description="Share of the steps that belong to the first stage. Default 0.2.",
+        json_schema_extra=validations(
+            cel("double(self) > 0.0 && double(self) < 1.0", 'give a share between 0 and 1, as in "0.2"')
+        ),
     )
-    anchor_strong: Decimal | None = Field(default=None, description="λ₁ of the first stage. Default 1e-3.")
-    anchor_weak: Decimal | None = Field(default=None, description="λ₂ of the second stage. Default 1e-4.")
+    anchor_strong: Decimal | None = Field(
+        default=None, description="λ₁ of the first stage. Default 1e-3.", json_schema_extra=_NOT_NEGATIVE
+    )
+    anchor_weak: Decimal | None = Field(
+        default=None, description="λ₂ of the second stage. Default 1e-4.", json_schema_extra=_NOT_NEGATIVE
+    )
     learning_rate: Decimal | None = Field(
-        default=None, description="Constant in the first stage, start of the second's cosine. Default 5e-4."
+        default=None,
+        description="Constant in the first stage, start of the second's cosine. Default 5e-4.",
+        json_schema_extra=validations(cel("double(self) > 0.0", "give a number above 0")),
     )
-    min_learning_rate: Decimal | None = Field(default=None, description="End of the cosine. Default 1e-5.")
+    min_learning_rate: Decimal | None = Field(
+        default=None, description="End of the cosine. Default 1e-5.", json_schema_extra=_NOT_NEGATIVE
+    )
     batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         default=None, description="Examples of one optimizer step. Default 32."
     )

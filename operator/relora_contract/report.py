@@ -39,9 +39,9 @@ class MetricValue(Model):
     """One measured metric with its interval."""
 
     metric: Metric
-    value: Decimal
-    low: Decimal | None = None
-    high: Decimal | None = None
+    value: Decimal = Field(description="Point estimate.")
+    low: Decimal | None = Field(default=None, description="Lower end of its interval.")
+    high: Decimal | None = Field(default=None, description="Upper end of its interval.")
     count: int | None = Field(default=None, description="Examples measured.")
 
 

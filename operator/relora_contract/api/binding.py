@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from relora_contract.api.meta import Condition, LocalRef, ObjectMeta
+from relora_contract.api.attempts import Attempts
+from relora_contract.api.meta import ApiObject, Condition, LocalRef
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
 from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, validations
@@ -18,8 +19,8 @@ from relora_contract.scalars import Decimal, Digest, Name, Namespace, S3Uri, Ser
 class S3Artifact(Model):
     """An artifact and the digest that pins it."""
 
-    uri: S3Uri
-    digest: Digest
+    uri: S3Uri = Field(description="Where it lies. It may move: the digest pins the content.")
+    digest: Digest = Field(description="Digest of the file, as printed by `relora digest URI`.")
 
 
 class Source(S3Artifact):
@@ -35,6 +36,21 @@ class Source(S3Artifact):
 
 class Dataset(Model):
     """Labelled examples: one JSON object a line."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "self.test.digest != self.train.digest && self.test.digest != self.validation.digest",
+                "give test examples of their own: a gate on examples that were trained on proves nothing",
+                field=".test",
+            ),
+            cel(
+                "self.validation.digest != self.train.digest",
+                "give validation examples of their own: the search must not see the training examples",
+                field=".validation",
+            ),
+        )
+    )
 
     train: S3Artifact = Field(description="Examples for fine-tuning. The digest is that of the file's bytes.")
     validation: S3Artifact = Field(
@@ -74,7 +90,7 @@ class ReadaptationSpec(Readaptation):
 class ServerRef(Model):
     """The AdapterServer that serves the adapter."""
 
-    name: Name
+    name: Name = Field(description="Name of the AdapterServer.")
     namespace: Namespace | None = Field(default=None, description="Default: the binding's own namespace.")
 
 
@@ -85,7 +101,8 @@ class AdapterBindingSpec(Model):
         json_schema_extra=validations(
             cel(
                 "!has(self.servedName) || has(self.serverRef)",
-                "spec.servedName has no effect without spec.serverRef: add the server or remove the name",
+                "the name has no effect without spec.serverRef: add the server or remove the name",
+                field=".servedName",
             )
         )
     )
@@ -129,11 +146,13 @@ class BindingConditionType(StrEnum):
 class CurrentPair(Model):
     """The adapter in use and the base it was made for."""
 
-    release_name: Annotated[str, StringConstraints(max_length=63)]
-    base: ArtifactRef
-    adapter: ArtifactRef
-    quality: Annotated[list[MetricValue], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(default_factory=list)
-    promoted_time: Timestamp | None = None
+    release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release of the base.")
+    base: ArtifactRef = Field(description="The weights of the release.")
+    adapter: ArtifactRef = Field(description="The adapter, by its manifest or as `spec.source` gave it.")
+    quality: Annotated[list[MetricValue], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="What the gate measured on the test examples."
+    )
+    promoted_time: Timestamp | None = Field(default=None, description="When it was promoted.")
     time_to_readiness_seconds: int | None = Field(
         default=None, description="From the release's creation to the first passed gate."
     )
@@ -150,52 +169,55 @@ class StepState(StrEnum):
 class StepStatus(Model):
     """One step of the re-adaptation as its notification told it."""
 
-    name: Annotated[str, StringConstraints(max_length=16)]
+    name: Annotated[str, StringConstraints(max_length=16)] = Field(description="port, fuse, recover or refine.")
     state: StepState
     outcome: StepOutcome | None = None
     verdict: Verdict | None = None
-    start_time: Timestamp | None = None
-    end_time: Timestamp | None = None
-    adapter_digest: Digest | None = None
-    alpha: Decimal | None = None
-    beta: Decimal | None = None
-    quality: Annotated[list[MetricValue], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(default_factory=list)
-    reason: Annotated[str, StringConstraints(max_length=63)] | None = None
-    message: Annotated[str, StringConstraints(max_length=512)] | None = None
+    start_time: Timestamp | None = Field(default=None, description="When its container started.")
+    end_time: Timestamp | None = Field(default=None, description="When its container ended.")
+    adapter_digest: Digest | None = Field(default=None, description="Manifest digest of the adapter that it published.")
+    alpha: Decimal | None = Field(default=None, description="Share α of the base's delta in its adapter.")
+    beta: Decimal | None = Field(default=None, description="Factor β of the old adapter in its adapter.")
+    quality: Annotated[list[MetricValue], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="What its gate measured on the test examples."
+    )
+    reason: Annotated[str, StringConstraints(max_length=63)] | None = Field(
+        default=None, description="Why it did not succeed, as one word."
+    )
+    message: Annotated[str, StringConstraints(max_length=512)] | None = Field(
+        default=None, description="Why it did not succeed, as a sentence."
+    )
 
 
-class Candidate(Model):
+class Candidate(Attempts):
     """The re-adaptation to the newest eligible release."""
 
-    release_name: Annotated[str, StringConstraints(max_length=63)]
-    request_digest: Digest
-    attempt: int = 1
-    job_ref: LocalRef | None = None
+    release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release aimed at.")
+    gates_digest: Digest = Field(description="The gates by which the steps were judged.")
+    image: Digest = Field(description="The trainer image that the request digest covers.")
     steps: Annotated[list[StepStatus], Field(max_length=4, json_schema_extra=map_list("name"))] = Field(
-        default_factory=list
+        default_factory=list, description="The steps of the strategy, in order."
     )
     adapter: ArtifactRef | None = Field(default=None, description="The best adapter that passed its gate.")
     passed_time: Timestamp | None = Field(default=None, description="When the first gate passed.")
-    reason: Annotated[str, StringConstraints(max_length=63)] | None = Field(
-        default=None, description="Why the re-adaptation ended without a passed gate."
-    )
-    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    last_failure_time: Timestamp | None = None
-    active_seconds: int = Field(default=0, description="Time in which pods of all attempts ran.")
 
 
 class AdapterBindingStatus(Model):
     """What the operator saw of a binding."""
 
-    observed_generation: int = -1
+    observed_generation: int = Field(default=-1, description="The generation that this status describes.")
     conditions: Annotated[list[Condition], Field(max_length=8, json_schema_extra=map_list("type"))] = Field(
-        default_factory=list
+        default_factory=list, description="Ready, UpToDate, Adapted, Evaluated, Reconciling, Stalled."
     )
     current: CurrentPair | None = None
     candidate: Candidate | None = None
+    superseded: CurrentPair | None = Field(
+        default=None,
+        description="The last pair that passed its gate and gave way to a newer release before it was promoted.",
+    )
 
 
-class AdapterBinding(Model):
+class AdapterBinding(ApiObject):
     """A tenant's LoRA adapter, kept working across releases of its base model."""
 
     resource: ClassVar[Resource] = Resource(
@@ -217,6 +239,5 @@ class AdapterBinding(Model):
         ),
     )
 
-    metadata: ObjectMeta
     spec: AdapterBindingSpec
     status: AdapterBindingStatus = Field(default_factory=AdapterBindingStatus)

@@ -1,11 +1,12 @@
 """Parts that all kinds share: metadata as we read it, conditions, references, selectors."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from relora_contract.crd.rules import ATOMIC
+from relora_contract.crd.resource import Resource
+from relora_contract.crd.rules import ATOMIC, cel, validations
 from relora_contract.model import Model
 from relora_contract.scalars import ObjectName, Timestamp
 
@@ -38,6 +39,14 @@ class ObjectMeta(Model):
     owner_references: list[OwnerReference] = Field(default_factory=list)
 
 
+class ApiObject(Model):
+    """An object of one of our kinds. Subclasses add `spec` and, where the kind has one, `status`."""
+
+    resource: ClassVar[Resource]
+
+    metadata: ObjectMeta
+
+
 class ConditionStatus(StrEnum):
     """Three-valued truth of a condition."""
 
@@ -49,12 +58,16 @@ class ConditionStatus(StrEnum):
 class Condition(Model):
     """One aspect of an object's state, in the form of `metav1.Condition`."""
 
-    type: Annotated[str, StringConstraints(max_length=63)]
+    type: Annotated[str, StringConstraints(max_length=63)] = Field(description="Which aspect.")
     status: ConditionStatus
-    observed_generation: int = 0
-    last_transition_time: Timestamp
-    reason: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", min_length=1, max_length=63)]
-    message: Annotated[str, StringConstraints(max_length=1024)] = ""
+    observed_generation: int = Field(default=0, description="The generation of the object that this was found for.")
+    last_transition_time: Timestamp = Field(description="When `status` last changed.")
+    reason: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", min_length=1, max_length=63)] = Field(
+        description="Why, as one word for programs; the documentation lists all of them with their remedies."
+    )
+    message: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        default="", description="Why, as a sentence for people."
+    )
 
 
 class SelectorOperator(StrEnum):
@@ -69,17 +82,31 @@ class SelectorOperator(StrEnum):
 class SelectorRequirement(Model):
     """One line of `matchExpressions`."""
 
-    key: LabelKey
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+                "give values with the operators In and NotIn, and none with Exists and DoesNotExist",
+                field=".values",
+            )
+        )
+    )
+
+    key: LabelKey = Field(description="Name of the label.")
     operator: SelectorOperator
-    values: Annotated[list[LabelValue], Field(max_length=50, json_schema_extra=ATOMIC)] | None = None
+    values: Annotated[list[LabelValue], Field(max_length=50, json_schema_extra=ATOMIC)] | None = Field(
+        default=None, description="What In and NotIn compare the label with."
+    )
 
 
 class LabelSelector(Model):
     """`metav1.LabelSelector`. The empty selector matches everything."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=50)] | None = None
+    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=50)] | None = Field(
+        default=None, description="Labels that must have exactly these values."
+    )
     match_expressions: Annotated[list[SelectorRequirement], Field(max_length=20, json_schema_extra=ATOMIC)] | None = (
-        None
+        Field(default=None, description="Requirements that must all hold.")
     )
 
     def matches(self, labels: dict[str, str]) -> bool:
@@ -113,4 +140,4 @@ class NamespaceAdmission(Model):
 class LocalRef(Model):
     """Name of an object in the same namespace, or of a cluster-scoped one."""
 
-    name: ObjectName
+    name: ObjectName = Field(description="Name of the object.")

@@ -3,26 +3,48 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
-from relora_contract.api.meta import LabelKey, LabelValue, NamespaceAdmission, ObjectMeta
+from relora_contract.api.meta import ApiObject, LabelKey, LabelValue, NamespaceAdmission
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
-from relora_contract.crd.rules import ATOMIC, cel, map_list, validations
+from relora_contract.crd.rules import ATOMIC, INT_OR_STRING, cel, map_list, remedy, validations
 from relora_contract.model import Model
 from relora_contract.scalars import ObjectName, S3Template, S3Uri
 
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)]
+
+def _written_as_number(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_written_as_number),
+    StringConstraints(pattern=r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32),
+    Field(json_schema_extra=INT_OR_STRING),
+]
+"""A Kubernetes quantity, as in `500m`, `16Gi` or `1`."""
 
 
 class Store(Model):
     """Where the trainer's results go."""
 
     uri: S3Template = Field(
-        description="Root of the adapters' store; `{namespace}` stands for the binding's namespace."
+        description="Root of the adapters' store; `{namespace}` stands for the binding's namespace.",
+        json_schema_extra=validations(
+            cel(
+                "self.contains('{namespace}')",
+                "put {namespace} into the key: tenants must not share a store, or one could forge another's reports",
+            )
+        ),
     )
     delta_uri: S3Uri = Field(description="Root of the store of the bases' deltas, which all namespaces read.")
     endpoint: (
-        Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$", max_length=253)] | None
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$", max_length=253),
+            Field(json_schema_extra=remedy("write http:// or https://, a host and at most a port: no path, no user")),
+        ]
+        | None
     ) = Field(default=None, description="Endpoint of the S3 service. Absent: that of AWS.")
     secret_name: ObjectName = Field(
         description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, by this name in every Job's namespace."
@@ -32,8 +54,10 @@ class Store(Model):
 class Credential(Model):
     """A secret for the URIs that start with a prefix; the longest prefix wins."""
 
-    uri_prefix: S3Uri
-    secret_name: ObjectName
+    uri_prefix: S3Uri = Field(description="URIs that begin with it are read with the secret.")
+    secret_name: ObjectName = Field(
+        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, by this name in every Job's namespace."
+    )
 
 
 class TolerationOperator(StrEnum):
@@ -46,32 +70,76 @@ class TolerationOperator(StrEnum):
 class Toleration(Model):
     """A taint that trainer pods tolerate."""
 
-    key: LabelKey | None = None
-    operator: TolerationOperator | None = None
-    value: LabelValue | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.value) || !has(self.operator) || self.operator != 'Exists'",
+                "remove value: the operator Exists tolerates every value",
+                field=".value",
+            ),
+            cel(
+                "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+                "give the taint's key, or the operator Exists to tolerate every taint",
+                field=".key",
+            ),
+        )
+    )
+
+    key: LabelKey | None = Field(default=None, description="Key of the taint. Absent, with Exists: every taint.")
+    operator: TolerationOperator | None = Field(
+        default=None, description="Exists tolerates every value of the taint, Equal only `value`. Default Equal."
+    )
+    value: LabelValue | None = Field(default=None, description="Value of the taint.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint. Absent: every effect."
+    )
 
 
 class Scheduling(Model):
     """Where trainer pods run."""
 
-    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=20)] | None = None
-    tolerations: Annotated[list[Toleration], Field(max_length=20, json_schema_extra=ATOMIC)] | None = None
-    priority_class_name: ObjectName | None = None
+    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=20)] | None = Field(
+        default=None, description="Labels that a node must have."
+    )
+    tolerations: Annotated[list[Toleration], Field(max_length=20, json_schema_extra=ATOMIC)] | None = Field(
+        default=None, description="Taints of nodes that the pods tolerate."
+    )
+    priority_class_name: ObjectName | None = Field(default=None, description="PriorityClass of the pods.")
 
 
 class Resources(Model):
     """Resources of every container of the pod; the steps run one after the other."""
 
-    requests: Annotated[dict[LabelKey, Quantity], Field(max_length=10)] | None = None
-    limits: Annotated[dict[LabelKey, Quantity], Field(max_length=10)] | None = None
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || "
+                "quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+                "a request is above its limit: lower it, or raise the limit",
+                field=".requests",
+            )
+        )
+    )
+
+    requests: Annotated[dict[LabelKey, Quantity], Field(max_length=10)] | None = Field(
+        default=None, description="What the scheduler reserves. Absent: the limits."
+    )
+    limits: Annotated[dict[LabelKey, Quantity], Field(max_length=10)] | None = Field(
+        default=None, description="What a container may use at most, as in `nvidia.com/gpu: 1`."
+    )
 
 
 class TrainerProfileSpec(Model):
     """How the Jobs of a release run."""
 
     image: Annotated[
-        str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$", max_length=512)
+        str,
+        StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$", max_length=512),
+        Field(
+            json_schema_extra=remedy(
+                "write <repository>@sha256:<digest>: results are kept by the image that made them, and a tag may move"
+            )
+        ),
     ] = Field(description="The trainer image, by digest.")
     service_account_name: ObjectName | None = Field(
         default=None, description="ServiceAccount in the Job's namespace; its token is not mounted. Default `default`."
@@ -81,7 +149,10 @@ class TrainerProfileSpec(Model):
     )
     store: Store
     credentials: Annotated[list[Credential], Field(max_length=16, json_schema_extra=map_list("uriPrefix"))] | None = (
-        None
+        Field(
+            default=None,
+            description="Secrets for reading bases; the longest prefix wins. Other URIs are read with the store's.",
+        )
     )
     resources: Resources | None = None
     scheduling: Scheduling | None = None
@@ -99,17 +170,9 @@ class TrainerProfileSpec(Model):
         return self.pre_running_deadline_seconds or 3600
 
 
-class TrainerProfile(Model):
+class TrainerProfile(ApiObject):
     """Image, store, credentials and resources of the trainer's pods. Tenants only name releases, never a profile."""
 
-    model_config = ConfigDict(
-        json_schema_extra=validations(
-            cel(
-                "self.spec.store.uri.contains('{namespace}')",
-                "spec.store.uri must contain {namespace}: tenants must not share a store",
-            )
-        )
-    )
     resource: ClassVar[Resource] = Resource(
         kind="TrainerProfile",
         plural="trainerprofiles",
@@ -123,5 +186,4 @@ class TrainerProfile(Model):
         ),
     )
 
-    metadata: ObjectMeta
     spec: TrainerProfileSpec

@@ -5,9 +5,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from relora_contract.api.meta import Condition, LocalRef, NamespaceAdmission, ObjectMeta
+from relora_contract.api.attempts import Attempts
+from relora_contract.api.meta import ApiObject, Condition, LocalRef, NamespaceAdmission
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
-from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, validations
+from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, remedy, validations
 from relora_contract.model import Model
 from relora_contract.scalars import Digest, Name, S3Uri, Timestamp
 
@@ -27,8 +28,8 @@ class Weights(Model):
 class Rollout(Model):
     """Pace of a release through the fleet."""
 
-    max_running_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        description="How many re-adaptation Jobs of this release may be active at once. Default 8."
+    max_running_jobs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="How many re-adaptation Jobs of this release may be active at once. Default 8."
     )
 
 
@@ -39,7 +40,8 @@ class BaseModelReleaseSpec(Model):
         json_schema_extra=validations(
             cel(
                 "has(self.supersedes) == has(oldSelf.supersedes)",
-                f"spec.supersedes is immutable, also its absence: {_NEW_RELEASE}",
+                f"the field is immutable, also its absence: {_NEW_RELEASE}",
+                field=".supersedes",
             )
         )
     )
@@ -47,9 +49,11 @@ class BaseModelReleaseSpec(Model):
     model: Name = Field(
         description="The family that bindings and servers name. Immutable.", json_schema_extra=immutable(_NEW_RELEASE)
     )
-    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)] = Field(
-        description="Version of the family, for people. Immutable.", json_schema_extra=immutable(_NEW_RELEASE)
-    )
+    version: Annotated[
+        str,
+        StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63),
+        Field(json_schema_extra=remedy("write letters, digits, '.', '_' and '-', as in 2026.11")),
+    ] = Field(description="Version of the family, for people. Immutable.", json_schema_extra=immutable(_NEW_RELEASE))
     supersedes: Name | None = Field(
         default=None,
         description=(
@@ -67,7 +71,7 @@ class BaseModelReleaseSpec(Model):
     @property
     def max_running_jobs(self) -> int:
         """Limit of active re-adaptation Jobs, with its default."""
-        return self.rollout.max_running_jobs if self.rollout else 8
+        return (self.rollout and self.rollout.max_running_jobs) or 8
 
 
 class ReleaseConditionType(StrEnum):
@@ -80,62 +84,61 @@ class ReleaseConditionType(StrEnum):
     STALLED = "Stalled"
 
 
-class DeltaStatus(Model):
+class DeltaStatus(Attempts):
     """The projected delta from one earlier release, made when a binding of that release needs it."""
 
-    source_release_name: Name
-    request_digest: Digest
-    attempt: int = 1
-    job_name: Annotated[str, StringConstraints(max_length=63)] | None = None
+    source_release_name: Name = Field(description="The release from which bindings come.")
     digest: Digest | None = Field(default=None, description="Manifest digest of the delta, once it is stored.")
-    last_failure_time: Timestamp | None = None
 
 
 class BindingCounts(Model):
     """How many bindings are where. `eligible` is the sum of the others."""
 
-    eligible: int = 0
-    pending: int = 0
-    running: int = 0
-    passed: int = 0
-    promoted: int = 0
-    failed: int = 0
+    eligible: int = Field(default=0, description="Bindings that take part in the release.")
+    pending: int = Field(default=0, description="Waiting for the delta, for a free slot or for the next attempt.")
+    running: int = Field(default=0, description="A Job is active.")
+    passed: int = Field(default=0, description="The gate passed; the server's roll-out is awaited.")
+    promoted: int = Field(default=0, description="On this release.")
+    failed: int = Field(default=0, description="Ended without a passed gate or roll-out; the old pair is kept.")
 
 
 class FailureSample(Model):
     """One binding that did not reach this release."""
 
-    namespace: Annotated[str, StringConstraints(max_length=63)]
-    name: Annotated[str, StringConstraints(max_length=253)]
-    reason: Annotated[str, StringConstraints(max_length=63)]
+    namespace: Annotated[str, StringConstraints(max_length=63)] = Field(description="Namespace of the binding.")
+    name: Annotated[str, StringConstraints(max_length=253)] = Field(description="Name of the binding.")
+    reason: Annotated[str, StringConstraints(max_length=63)] = Field(description="Reason of its condition UpToDate.")
 
 
 class BaseModelReleaseStatus(Model):
     """What the operator saw of a release."""
 
-    observed_generation: int = -1
+    observed_generation: int = Field(default=-1, description="The generation that this status describes.")
     conditions: Annotated[list[Condition], Field(max_length=8, json_schema_extra=map_list("type"))] = Field(
-        default_factory=list
+        default_factory=list, description="Accepted, Ready, Complete, Reconciling, Stalled."
     )
     deltas: Annotated[list[DeltaStatus], Field(max_length=16, json_schema_extra=map_list("sourceReleaseName"))] = Field(
-        default_factory=list
+        default_factory=list, description="One projected delta for each earlier release that bindings come from."
     )
-    start_time: Timestamp | None = None
-    completion_time: Timestamp | None = None
+    start_time: Timestamp | None = Field(default=None, description="When the release was accepted.")
+    completion_time: Timestamp | None = Field(
+        default=None, description="When the last eligible binding reached its end."
+    )
     bindings: BindingCounts | None = None
     failure_samples: Annotated[list[FailureSample], Field(max_length=10, json_schema_extra=ATOMIC)] = Field(
-        default_factory=list
+        default_factory=list, description="Some of the bindings that failed."
     )
 
 
-class BaseModelRelease(Model):
+class BaseModelRelease(ApiObject):
     """A version of a family of base models; applying one moves the family's adapters to it."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel(
                 "!has(self.spec.supersedes) || self.spec.supersedes != self.metadata.name",
-                "spec.supersedes names this release itself: name the release before it",
+                "the release supersedes itself: name the release before it",
+                field=".spec.supersedes",
             )
         )
     )
@@ -157,6 +160,5 @@ class BaseModelRelease(Model):
         ),
     )
 
-    metadata: ObjectMeta
     spec: BaseModelReleaseSpec
     status: BaseModelReleaseStatus = Field(default_factory=BaseModelReleaseStatus)

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from relora_contract.api.meta import Condition, LabelSelector, ObjectMeta
+from relora_contract.api.meta import ApiObject, Condition, LabelSelector
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
 from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, validations
 from relora_contract.model import Model
@@ -15,8 +15,8 @@ from relora_contract.scalars import Digest, Name, ObjectName, Timestamp
 class TargetRef(Model):
     """The workload whose pod template carries the serving set."""
 
-    kind: Literal["Deployment"]
-    name: ObjectName
+    kind: Literal["Deployment"] = Field(description="Kind of the workload.")
+    name: ObjectName = Field(description="Name of the workload.")
 
 
 class BindingsFrom(StrEnum):
@@ -34,12 +34,13 @@ class AllowedBindings(Model):
         json_schema_extra=validations(
             cel(
                 "has(self.selector) == (self.from == 'Selector')",
-                "allowedBindings.selector goes with from: Selector, and only with it",
+                "give a selector with from: Selector, and only with it",
+                field=".selector",
             )
         )
     )
 
-    from_: BindingsFrom = Field(alias="from", description="Same: the server's own namespace. Default Same.")
+    from_: BindingsFrom = Field(alias="from", description="Same: the server's own namespace only.")
     selector: LabelSelector | None = Field(default=None, description="Labels of the admitted namespaces.")
 
 
@@ -59,7 +60,9 @@ class AdapterServerSpec(Model):
             "A workload of the same namespace that carries the label relora.dev/adapter-server: <name of this server>."
         )
     )
-    allowed_bindings: AllowedBindings | None = None
+    allowed_bindings: AllowedBindings | None = Field(
+        default=None, description="Which bindings may name the server. Absent: those of its own namespace."
+    )
     max_adapters: Annotated[int, Field(ge=1, le=256)] | None = Field(
         default=None, description="Most adapters that the server holds. Default 64."
     )
@@ -101,45 +104,58 @@ class ServerConditionType(StrEnum):
 class ServedSet(Model):
     """One serving set by its digest."""
 
-    release_name: Annotated[str, StringConstraints(max_length=63)]
-    set_digest: Digest
-    adapters: int
-    promoted_time: Timestamp | None = None
+    release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release of its base.")
+    set_digest: Digest = Field(description="Value of the annotation relora.dev/serving-set-digest.")
+    adapters: int = Field(description="How many adapters it holds.")
+    promoted_time: Timestamp | None = Field(default=None, description="When its roll-out was seen complete.")
 
 
 class CandidateSet(Model):
     """A serving set on its way to the workload, or the one whose roll-out failed last."""
 
-    release_name: Annotated[str, StringConstraints(max_length=63)]
-    set_digest: Digest
-    adapters: int
-    start_time: Timestamp
-    state: Literal["RollingOut", "RollingBack", "RolledBack"]
-    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release of its base.")
+    set_digest: Digest = Field(description="Value of the annotation relora.dev/serving-set-digest.")
+    adapters: int = Field(description="How many adapters it holds.")
+    start_time: Timestamp = Field(description="When it was written to the workload.")
+    state: Literal["RollingOut", "RollingBack", "RolledBack"] = Field(description="Where the roll-out is.")
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="Why the roll-out failed."
+    )
+    waiting_since: Timestamp | None = Field(
+        default=None, description="Since when the newest pod cannot be scheduled, or the workload is paused."
+    )
+    waited_seconds: int = Field(
+        default=0, description="Time of earlier such waits; up to a day of it does not count as roll-out time."
+    )
+    retry_requested_at: Annotated[str, StringConstraints(max_length=253)] | None = Field(
+        default=None, description="Value of the annotation relora.dev/retryRequestedAt when the roll-out began."
+    )
 
 
 class Blocker(Model):
     """A member that keeps the server on its old base."""
 
-    namespace: Annotated[str, StringConstraints(max_length=63)]
-    name: Annotated[str, StringConstraints(max_length=253)]
-    reason: Annotated[str, StringConstraints(max_length=63)]
+    namespace: Annotated[str, StringConstraints(max_length=63)] = Field(description="Namespace of the binding.")
+    name: Annotated[str, StringConstraints(max_length=253)] = Field(description="Name of the binding.")
+    reason: Annotated[str, StringConstraints(max_length=63)] = Field(description="Reason of its condition UpToDate.")
 
 
 class AdapterServerStatus(Model):
     """What the operator saw of a server."""
 
-    observed_generation: int = -1
+    observed_generation: int = Field(default=-1, description="The generation that this status describes.")
     conditions: Annotated[list[Condition], Field(max_length=8, json_schema_extra=map_list("type"))] = Field(
-        default_factory=list
+        default_factory=list, description="Ready, UpToDate, Reconciling, Stalled."
     )
-    current: ServedSet | None = None
-    previous: ServedSet | None = None
+    current: ServedSet | None = Field(default=None, description="The set that the workload serves.")
+    previous: ServedSet | None = Field(default=None, description="The set before it.")
     candidate: CandidateSet | None = None
-    blockers: Annotated[list[Blocker], Field(max_length=10, json_schema_extra=ATOMIC)] = Field(default_factory=list)
+    blockers: Annotated[list[Blocker], Field(max_length=10, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="Some of the members that have not passed on the newest release."
+    )
 
 
-class AdapterServer(Model):
+class AdapterServer(ApiObject):
     """A workload that serves one base and the adapters bound to it."""
 
     resource: ClassVar[Resource] = Resource(
@@ -160,6 +176,5 @@ class AdapterServer(Model):
         ),
     )
 
-    metadata: ObjectMeta
     spec: AdapterServerSpec
     status: AdapterServerStatus = Field(default_factory=AdapterServerStatus)

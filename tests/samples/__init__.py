@@ -1,0 +1,1 @@
+"""Valid objects that several tests start from."""

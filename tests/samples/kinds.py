@@ -1,0 +1,167 @@
+"""One valid object of each kind, with every field of its spec set.
+
+Each call returns a fresh document in the form that `kubectl apply` sends, so that a test can change it freely.
+"""
+
+from copy import deepcopy
+from typing import Any
+
+from relora_contract.digests import sha256_digest
+from relora_contract.wellknown import API_VERSION
+
+Document = dict[str, Any]
+
+
+def digest(word: str) -> str:
+    """Return a digest that differs for every word."""
+    return sha256_digest(word.encode())
+
+
+def release(name: str = "tiny-r2", **spec: object) -> Document:
+    return _object(
+        "BaseModelRelease",
+        name,
+        {
+            "model": "tiny",
+            "version": "2026.11",
+            "supersedes": "tiny-r1",
+            "weights": {"uri": "s3://models/tiny-r2", "digest": digest("r2")},
+            "profileRef": {"name": "default"},
+            "allowedNamespaces": {"selector": _SELECTOR},
+            "rollout": {"maxRunningJobs": 4},
+        },
+        spec,
+    )
+
+
+def binding(name: str = "classifier", namespace: str = "team", **spec: object) -> Document:
+    return _object(
+        "AdapterBinding",
+        name,
+        {
+            "model": "tiny",
+            "source": {
+                "releaseName": "tiny-r1",
+                "uri": "s3://adapters/classifier/v1",
+                "digest": digest("adapter"),
+                "secretRef": {"name": "adapter-reader"},
+            },
+            "task": {
+                "kind": "CausalLM",
+                "dataset": {
+                    "train": {"uri": "s3://data/train.jsonl", "digest": digest("train")},
+                    "validation": {"uri": "s3://data/validation.jsonl", "digest": digest("validation")},
+                    "test": {"uri": "s3://data/test.jsonl", "digest": digest("test")},
+                    "secretRef": {"name": "data-reader"},
+                },
+                "promptTemplate": "Text: {text}\nSection:",
+                "completionField": "label",
+                "choices": [" news", " sport"],
+                "maxLength": 256,
+            },
+            "quality": {
+                "gates": [
+                    {"metric": "Accuracy", "threshold": "0.81", "maxRegression": "0.02"},
+                    {"metric": "Loss", "maxRegression": "0.1"},
+                ]
+            },
+            "readaptation": {
+                "strategy": "ReLoRA",
+                "search": {
+                    "budget": 8,
+                    "validationSamples": 64,
+                    "alpha": {"min": "0", "max": "1"},
+                    "beta": {"min": "0", "max": "3"},
+                },
+                "tuning": {
+                    "epochs": 1,
+                    "recoverFraction": "0.2",
+                    "anchorStrong": "1e-3",
+                    "anchorWeak": "1e-4",
+                    "learningRate": "5e-4",
+                    "minLearningRate": "1e-5",
+                    "batchSize": 8,
+                },
+                "refine": "WhenBelowGate",
+                "seed": 7,
+                "activeDeadlineSeconds": 3600,
+                "maxAttempts": 2,
+            },
+            "serverRef": {"name": "vllm", "namespace": "serving"},
+            "servedName": "team.classifier",
+        },
+        spec,
+        namespace,
+    )
+
+
+def server(name: str = "vllm", namespace: str = "serving", **spec: object) -> Document:
+    return _object(
+        "AdapterServer",
+        name,
+        {
+            "model": "tiny",
+            "initialReleaseName": "tiny-r1",
+            "targetRef": {"kind": "Deployment", "name": "vllm"},
+            "allowedBindings": {"from": "Selector", "selector": _SELECTOR},
+            "maxAdapters": 8,
+            "maxLoRARank": 16,
+            "progressDeadlineSeconds": 600,
+        },
+        spec,
+        namespace,
+    )
+
+
+def profile(name: str = "default", **spec: object) -> Document:
+    return _object(
+        "TrainerProfile",
+        name,
+        {
+            "image": f"registry.example/relora/trainer@{digest('image')}",
+            "serviceAccountName": "relora-trainer",
+            "allowedNamespaces": {"selector": _SELECTOR},
+            "store": {
+                "uri": "s3://adapters/{namespace}",
+                "deltaUri": "s3://models/deltas",
+                "endpoint": "http://s3.storage:7070",
+                "secretName": "relora-store",
+            },
+            "credentials": [{"uriPrefix": "s3://models/base", "secretName": "model-reader"}],
+            "resources": {
+                "requests": {"cpu": "500m", "memory": "2Gi"},
+                "limits": {"cpu": 2, "memory": "4Gi", "nvidia.com/gpu": 1},
+            },
+            "scheduling": {
+                "nodeSelector": {"pool": "gpu"},
+                "tolerations": [
+                    {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+                    {"key": "pool", "operator": "Equal", "value": "gpu"},
+                ],
+                "priorityClassName": "batch",
+            },
+            "scratchSizeLimit": "20Gi",
+            "preRunningDeadlineSeconds": 600,
+        },
+        spec,
+    )
+
+
+def every_kind() -> dict[str, Document]:
+    """Return one object of each kind by its kind."""
+    documents = (release(), binding(), server(), profile())
+    return {document["kind"]: document for document in documents}
+
+
+_SELECTOR: Document = {
+    "matchLabels": {"relora.dev/admitted": "true"},
+    "matchExpressions": [
+        {"key": "stage", "operator": "In", "values": ["production", "staging"]},
+        {"key": "frozen", "operator": "DoesNotExist"},
+    ],
+}
+
+
+def _object(kind: str, name: str, spec: Document, changes: dict[str, object], namespace: str = "") -> Document:
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return deepcopy({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": {**spec, **changes}})
