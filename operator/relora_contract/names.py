@@ -3,6 +3,7 @@
 from relora_contract.digests import hex_part
 
 SHORT_DIGEST = 8
+DELTA_DIGEST = 6
 NAME_LIMIT = 63
 
 
@@ -17,8 +18,8 @@ def report_job_name(job_name: str) -> str:
 
 
 def delta_job_name(release: str, request_digest: str, attempt: int) -> str:
-    """Return `<release>-delta-<request digest, 8>-<attempt>`."""
-    return f"{release}-delta-{hex_part(request_digest)[:SHORT_DIGEST]}-{attempt}"
+    """Return `<release>-delta-<request digest, 6>-<attempt>`; six digits leave room for the report Job's name."""
+    return f"{release}-delta-{hex_part(request_digest)[:DELTA_DIGEST]}-{attempt}"
 
 
 def audit_name(served_name: str, adapter_digest: str) -> str:

@@ -55,6 +55,10 @@ class JobView:
     attempt: int
     owner_uid: str | None
     created_at: datetime
+    gates_digest_prefix: str = ""
+    """Value of the label relora.dev/gates; empty for delta Jobs."""
+    started_at: datetime | None = None
+    """`status.startTime`: when the Job was created, or last resumed by its queue."""
     suspended: bool = False
     deleting: bool = False
     complete: bool = False

@@ -6,6 +6,7 @@ from relora_contract.api.binding import AdapterBinding
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServer
+from relora_operator.core.actions import Key
 from relora_operator.core.observed import JobView, NamespaceView, TargetView
 
 
@@ -15,7 +16,7 @@ class ReleaseSnapshot:
 
     release: BaseModelRelease
     family: tuple[BaseModelRelease, ...]
-    """Every release of the same model, this one included."""
+    """Every release of the same model, this one included, and the releases that they name in `supersedes`."""
     profile: TrainerProfile | None
     bindings: tuple[AdapterBinding, ...]
     """Every binding of the model."""
@@ -23,6 +24,8 @@ class ReleaseSnapshot:
     delta_jobs: tuple[JobView, ...]
     """Delta Jobs owned by the release."""
     operator_namespace: str
+    granted: frozenset[Key] = frozenset()
+    """The bindings that hold a slot of the release at the moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class ServerContext:
     target: TargetView | None
     members: tuple[AdapterBinding, ...] = ()
     """Every binding that names the server, admitted or not."""
+    namespaces: dict[str, NamespaceView] = field(default_factory=dict)
+    """Those of the members."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,7 @@ class BindingSnapshot:
     binding: AdapterBinding
     namespace: NamespaceView
     family: tuple[BaseModelRelease, ...]
+    """As in `ReleaseSnapshot`."""
     profiles: dict[str, TrainerProfile]
     """By name; those that the family's releases name."""
     server: ServerContext | None

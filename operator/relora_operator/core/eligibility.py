@@ -1,0 +1,35 @@
+"""Which release a binding is to be carried to."""
+
+from collections.abc import Mapping
+
+from relora_contract.api.meta import NamespaceAdmission
+from relora_contract.api.profile import TrainerProfile
+from relora_contract.api.release import BaseModelRelease
+from relora_operator.core.lineage import Chain
+from relora_operator.core.observed import NamespaceView
+
+
+def admits(admission: NamespaceAdmission | None, namespace: NamespaceView) -> bool:
+    """Tell whether a namespace takes part; without a selector all do."""
+    return admission is None or admission.selector.matches(namespace.labels)
+
+
+def eligible(release: BaseModelRelease, namespace: NamespaceView, profiles: Mapping[str, TrainerProfile]) -> bool:
+    """Tell whether the bindings of `namespace` take part in an accepted release.
+
+    A profile that does not exist refuses nobody: the release says that it is missing.
+    """
+    profile = profiles.get(release.spec.profile_ref.name)
+    return admits(release.spec.allowed_namespaces, namespace) and (
+        profile is None or admits(profile.spec.allowed_namespaces, namespace)
+    )
+
+
+def newest_eligible(
+    chain: Chain, namespace: NamespaceView, profiles: Mapping[str, TrainerProfile]
+) -> BaseModelRelease | None:
+    """Return the newest release in which the bindings of `namespace` take part."""
+    return next(
+        (release for release in reversed(chain.releases) if eligible(release, namespace, profiles)),
+        None,
+    )

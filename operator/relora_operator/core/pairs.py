@@ -1,0 +1,151 @@
+"""The pairs of a binding: an adapter and the release for whose base it was made."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from relora_contract.api.binding import AdapterBinding, Candidate, CurrentPair
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.artifacts import ArtifactRef
+from relora_contract.report import MetricValue, Verdict
+from relora_contract.scalars import Timestamp
+from relora_operator.core.lineage import Chain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """An adapter that may be served, on one base and on no other."""
+
+    release: str
+    base: ArtifactRef
+    adapter: ArtifactRef
+    quality: tuple[MetricValue, ...] = field(default=(), compare=False)
+    passed_time: Timestamp | None = field(default=None, compare=False)
+
+
+def weights_ref(release: BaseModelRelease) -> ArtifactRef:
+    """Return the weights of a release, where they lie now."""
+    return ArtifactRef(uri=release.spec.weights.uri, digest=release.spec.weights.digest)
+
+
+def source_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
+    """Return the pair that the tenant pinned; None while its release does not exist."""
+    source = binding.spec.source
+    release = chain.known.get(source.release_name)
+    if release is None:
+        return None
+    return Pair(
+        release=source.release_name,
+        base=weights_ref(release),
+        adapter=ArtifactRef(uri=source.uri, digest=source.digest),
+    )
+
+
+def promoted_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
+    """Return the pair in use, with its base where the release says that it lies now."""
+    current = binding.status.current
+    return _recorded(current, chain) if current else None
+
+
+def _recorded(pair: CurrentPair, chain: Chain) -> Pair:
+    release = chain.known.get(pair.release_name)
+    moved = release is not None and release.spec.weights.digest == pair.base.digest
+    return Pair(
+        release=pair.release_name,
+        base=weights_ref(release) if release is not None and moved else pair.base,
+        adapter=pair.adapter,
+        quality=tuple(pair.quality),
+    )
+
+
+def baseline(binding: AdapterBinding, chain: Chain) -> Pair | None:
+    """Return the pair that a re-adaptation starts from: the one in use, or the pinned one when it is not older."""
+    promoted, pinned = promoted_pair(binding, chain), source_pair(binding, chain)
+    if promoted is None or (pinned is not None and _replaces(pinned, promoted, binding, chain)):
+        return pinned
+    return promoted
+
+
+def _replaces(pinned: Pair, promoted: Pair, binding: AdapterBinding, chain: Chain) -> bool:
+    if pinned.release == promoted.release:
+        return True
+    current = binding.status.current
+    newer = chain.after(promoted.release, current.promoted_time if current else None)
+    return any(release.metadata.name == pinned.release for release in newer)
+
+
+def passed_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
+    """Return the best pair of the candidate that passed its gate."""
+    candidate = binding.status.candidate
+    if candidate is None or candidate.adapter is None:
+        return None
+    release = chain.known.get(candidate.release_name)
+    if release is None:
+        return None
+    return Pair(
+        release=candidate.release_name,
+        base=weights_ref(release),
+        adapter=candidate.adapter,
+        quality=_quality(candidate, candidate.adapter.digest),
+        passed_time=candidate.passed_time,
+    )
+
+
+def _quality(candidate: Candidate, adapter_digest: str) -> tuple[MetricValue, ...]:
+    return next((tuple(step.quality) for step in candidate.steps if step.adapter_digest == adapter_digest), ())
+
+
+def offer(binding: AdapterBinding, release_name: str, chain: Chain) -> Pair | None:
+    """Return the pair that the binding would have served on the base of `release_name`.
+
+    A pinned pair comes first, then what passed the gate, then what is in use. A pair of which the base's digest is
+    not that of the release is offered to nobody.
+    """
+    release = chain.known.get(release_name)
+    for pair in (source_pair(binding, chain), passed_pair(binding, chain), promoted_pair(binding, chain)):
+        if pair is None or pair.release != release_name:
+            continue
+        if release is None or pair.base.digest == release.spec.weights.digest:
+            return pair
+    return None
+
+
+def recognized(binding: AdapterBinding, served: Pair) -> Pair | None:
+    """Return a pair that is served under the binding's name with what is known of it; None when it is not its own.
+
+    Besides what it offers, a binding recognizes every step that passed and the pair that gave way to a newer release:
+    a roll-out that began with them may end after the binding moved on.
+    """
+    for claim in _claims(binding):
+        if (claim.release, claim.adapter_digest) == (served.release, served.adapter.digest):
+            return replace(served, quality=claim.quality, passed_time=claim.passed_time)
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Claim:
+    release: str
+    adapter_digest: str
+    quality: tuple[MetricValue, ...] = ()
+    passed_time: Timestamp | None = None
+
+
+def _claims(binding: AdapterBinding) -> Iterator[_Claim]:
+    candidate = binding.status.candidate
+    if candidate is not None:
+        for step in candidate.steps:
+            if step.verdict is Verdict.PASSED and step.adapter_digest is not None:
+                yield _Claim(
+                    release=candidate.release_name,
+                    adapter_digest=step.adapter_digest,
+                    quality=tuple(step.quality),
+                    passed_time=candidate.passed_time,
+                )
+    for recorded in (binding.status.current, binding.status.superseded):
+        if recorded is not None:
+            yield _Claim(
+                release=recorded.release_name,
+                adapter_digest=recorded.adapter.digest,
+                quality=tuple(recorded.quality),
+            )
+    source = binding.spec.source
+    yield _Claim(release=source.release_name, adapter_digest=source.digest)

@@ -1,0 +1,364 @@
+"""Every reason that a condition can carry: where it appears, whose it is, what it means and what to do.
+
+The documentation's list and the operator's behaviour come from this one registry.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Blame(StrEnum):
+    """Who can remove the cause."""
+
+    NOBODY = "Nobody"
+    """The state is wanted, or passes by itself."""
+    OWNER = "Owner"
+    """The owner of the object: the tenant of a binding, the owner of a server or of its workload."""
+    RELEASE = "Release"
+    """The platform team: the release, its weights, its profile or the cluster."""
+
+
+class Reason(StrEnum):
+    """One word for programs; the registry has the sentence for people."""
+
+    # Good
+    ACCEPTED = "Accepted"
+    ALL_PROMOTED = "AllPromoted"
+    COMPLETED_WITH_FAILURES = "CompletedWithFailures"
+    GATE_PASSED = "GatePassed"
+    NEWEST_RELEASE = "NewestRelease"
+    NO_BINDINGS = "NoBindings"
+    PROMOTED = "Promoted"
+    SOURCE_PINNED = "SourcePinned"
+    SUPERSEDED = "Superseded"
+    # On the way
+    AWAITING_BINDINGS = "AwaitingBindings"
+    AWAITING_SERVER = "AwaitingServer"
+    IN_PROGRESS = "InProgress"
+    QUEUED = "Queued"
+    RECOVERING_REPORT = "RecoveringReport"
+    RETRYING = "Retrying"
+    ROLLING_BACK = "RollingBack"
+    ROLLING_OUT = "RollingOut"
+    RUNNING = "Running"
+    STARTING = "Starting"
+    SUPERSEDING = "Superseding"
+    WAITING_FOR_DELTA = "WaitingForDelta"
+    # A release that does not count
+    CYCLE_DETECTED = "CycleDetected"
+    FORKED_LINEAGE = "ForkedLineage"
+    MODEL_MISMATCH = "ModelMismatch"
+    PREDECESSOR_NOT_ACCEPTED = "PredecessorNotAccepted"
+    PREDECESSOR_NOT_FOUND = "PredecessorNotFound"
+    SECOND_ROOT = "SecondRoot"
+    # What a release lacks
+    DELTA_FAILED = "DeltaFailed"
+    PROFILE_NOT_FOUND = "ProfileNotFound"
+    # A binding or a server that cannot take part
+    BASE_SKEW = "BaseSkew"
+    CONSENT_MISSING = "ConsentMissing"
+    FIELD_CONFLICT = "FieldConflict"
+    NOT_ADMITTED = "NotAdmitted"
+    RELEASE_NOT_FOUND = "ReleaseNotFound"
+    REQUEST_TOO_LARGE = "RequestTooLarge"
+    SERVED_NAME_CONFLICT = "ServedNameConflict"
+    SERVER_FULL = "ServerFull"
+    SERVER_NOT_FOUND = "ServerNotFound"
+    SET_TOO_LARGE = "SetTooLarge"
+    TARGET_CONFLICT = "TargetConflict"
+    TARGET_CONTROLLED = "TargetControlled"
+    TARGET_NOT_FOUND = "TargetNotFound"
+    # A re-adaptation that ended without a passed gate
+    ADAPTATION_FAILED = "AdaptationFailed"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    GATE_FAILED = "GateFailed"
+    GATE_INCONCLUSIVE = "GateInconclusive"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    INCOMPATIBLE = "Incompatible"
+    INTEGRITY_FAILED = "IntegrityFailed"
+    INVALID_DATA = "InvalidData"
+    NON_FINITE_LOSS = "NonFiniteLoss"
+    OUT_OF_MEMORY = "OutOfMemory"
+    PREFLIGHT_FAILED = "PreflightFailed"
+    START_DEADLINE_EXCEEDED = "StartDeadlineExceeded"
+    UNSCHEDULABLE = "Unschedulable"
+    # A passed gate that does not reach traffic
+    ROLLED_BACK = "RolledBack"
+    ROLLOUT_FAILED = "RolloutFailed"
+    SERVER_BLOCKED = "ServerBlocked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is documented of a reason."""
+
+    conditions: tuple[str, ...]
+    """`<kind>.<condition>` for each place where it appears."""
+    meaning: str
+    remedy: str = ""
+    blame: Blame = Blame.NOBODY
+    terminal: bool = False
+    """Nothing changes any more unless someone acts."""
+
+
+_RELEASE = ("BaseModelRelease.Accepted", "BaseModelRelease.Ready", "BaseModelRelease.Complete")
+_ADAPTING = ("AdapterBinding.UpToDate", "AdapterBinding.Adapted", "AdapterBinding.Evaluated")
+_BINDING = ("AdapterBinding.Ready", "AdapterBinding.UpToDate")
+_SERVER = ("AdapterServer.Ready", "AdapterServer.UpToDate")
+_RETRY = (
+    "Then set the annotation relora.dev/retryRequestedAt of the binding to a new value, or change the spec; "
+    "both start it again."
+)
+
+
+def _good(conditions: tuple[str, ...], meaning: str) -> Entry:
+    return Entry(conditions=conditions, meaning=meaning)
+
+
+def _lineage(meaning: str, remedy: str) -> Entry:
+    return Entry(conditions=_RELEASE, meaning=meaning, remedy=remedy, blame=Blame.RELEASE, terminal=True)
+
+
+def _owner(conditions: tuple[str, ...], meaning: str, remedy: str) -> Entry:
+    return Entry(conditions=conditions, meaning=meaning, remedy=remedy, blame=Blame.OWNER, terminal=True)
+
+
+def _release(conditions: tuple[str, ...], meaning: str, remedy: str) -> Entry:
+    return Entry(conditions=conditions, meaning=meaning, remedy=remedy, blame=Blame.RELEASE, terminal=True)
+
+
+REGISTRY: dict[Reason, Entry] = {
+    Reason.ACCEPTED: _good(_RELEASE[:2], "The release is on the model's chain, and its profile exists."),
+    Reason.ALL_PROMOTED: _good(_RELEASE[2:], "Every eligible binding was promoted to the release."),
+    Reason.COMPLETED_WITH_FAILURES: Entry(
+        conditions=_RELEASE[2:],
+        meaning="Every eligible binding came to an end, some without being promoted to the release.",
+        remedy="`status.failureSamples` names up to ten of them; each binding's condition UpToDate says why.",
+    ),
+    Reason.GATE_PASSED: _good(_ADAPTING[1:], "An adapter for the newest release passed its gate."),
+    Reason.NEWEST_RELEASE: _good(
+        (*_ADAPTING[:2], _SERVER[1]), "What is in use is on the newest release in which the object takes part."
+    ),
+    Reason.NO_BINDINGS: Entry(
+        conditions=(_RELEASE[2], *_SERVER),
+        meaning="No binding takes part. A server without bindings keeps the set that it has.",
+        remedy="Create an AdapterBinding for the model, and let its serverRef name the server.",
+    ),
+    Reason.PROMOTED: _good(
+        (_BINDING[0], _SERVER[0]), "The pair is in use; with a server, its roll-out was seen to be complete."
+    ),
+    Reason.SOURCE_PINNED: _good(
+        _ADAPTING[1:], "The adapter is the one that spec.source pins by digest; it was not made or evaluated here."
+    ),
+    Reason.SUPERSEDED: _good(_RELEASE[2:], "All bindings take part in a newer release."),
+    Reason.AWAITING_BINDINGS: Entry(
+        conditions=(_SERVER[1],),
+        meaning="Members are still being re-adapted to the newest release; the server moves when all have passed.",
+        remedy="`status.blockers` names up to ten members that have not passed, each with its reason.",
+    ),
+    Reason.AWAITING_SERVER: _good(
+        (*_BINDING, "AdapterBinding.Adapted"), "The adapter may be served, and the server has not rolled it out yet."
+    ),
+    Reason.IN_PROGRESS: _good(_RELEASE[2:], "Eligible bindings are on their way to the release."),
+    Reason.QUEUED: _good(
+        _ADAPTING, "The re-adaptation waits for a slot of the release (`spec.rollout.maxRunningJobs`) or for its queue."
+    ),
+    Reason.RECOVERING_REPORT: _good(
+        _ADAPTING, "A pod was lost before its outcome was recorded; a Job without GPU reads the stored reports."
+    ),
+    Reason.RETRYING: _good(_ADAPTING, "An attempt failed for a reason that may pass; the next one waits its turn."),
+    Reason.ROLLING_BACK: _good((_SERVER[1],), "A roll-out failed, and the previous set is being put back."),
+    Reason.ROLLING_OUT: _good(_SERVER, "A serving set is being rolled out."),
+    Reason.RUNNING: _good(_ADAPTING, "The re-adaptation runs."),
+    Reason.STARTING: _good(_ADAPTING, "The Job exists, and its pod has not started a step yet."),
+    Reason.SUPERSEDING: _good(_ADAPTING, "An unfinished Job of an older request is ended before the next one starts."),
+    Reason.WAITING_FOR_DELTA: _good(_ADAPTING, "The delta of the two bases is not stored yet."),
+    Reason.CYCLE_DETECTED: _lineage(
+        "The chain of `spec.supersedes` leads back to the release.", "Delete one release of the cycle."
+    ),
+    Reason.FORKED_LINEAGE: _lineage(
+        "An older release already supersedes the same predecessor.",
+        "Create the release anew with `spec.supersedes` naming the newest accepted release, and delete this one.",
+    ),
+    Reason.MODEL_MISMATCH: Entry(
+        conditions=(*_RELEASE, *_BINDING),
+        meaning="The objects that refer to each other are of different models.",
+        remedy="Refer to an object of the same `spec.model`.",
+        blame=Blame.OWNER,
+        terminal=True,
+    ),
+    Reason.PREDECESSOR_NOT_ACCEPTED: _lineage(
+        "The release that `spec.supersedes` names is not accepted itself.", "Repair or replace that release first."
+    ),
+    Reason.PREDECESSOR_NOT_FOUND: _lineage(
+        "The release that `spec.supersedes` names does not exist.",
+        "Create it, or create this release anew with the right name.",
+    ),
+    Reason.SECOND_ROOT: _lineage(
+        "The release has no `spec.supersedes`, and the model already has a first release.",
+        "Create the release anew with `spec.supersedes` naming the newest accepted release.",
+    ),
+    Reason.DELTA_FAILED: _release(
+        (*_RELEASE[1:2], *_ADAPTING),
+        "The delta of the two bases could not be made.",
+        "The message tells the cause: the weights, their digest, or the profile's credentials. "
+        "Then set the annotation relora.dev/retryRequestedAt of the release to a new value.",
+    ),
+    Reason.PROFILE_NOT_FOUND: _release(
+        (*_RELEASE[1:2], *_ADAPTING),
+        "The TrainerProfile that the release names does not exist.",
+        "Create the TrainerProfile; work goes on by itself.",
+    ),
+    Reason.BASE_SKEW: _owner(
+        _BINDING,
+        "The server serves a release that the binding has no adapter for and takes no part in.",
+        "Admit the binding's namespace to the release, give `spec.source` an adapter for it, or use another server.",
+    ),
+    Reason.CONSENT_MISSING: _owner(
+        (*_BINDING, *_SERVER),
+        "The target does not carry the label relora.dev/adapter-server with the server's name.",
+        "Set the label on the Deployment: it is its owner's consent.",
+    ),
+    Reason.FIELD_CONFLICT: _owner(
+        (*_BINDING, *_SERVER),
+        "Another field manager owns one of the two annotations on the target's pod template.",
+        "Remove relora.dev/serving-set and relora.dev/serving-set-digest from what that manager applies.",
+    ),
+    Reason.NOT_ADMITTED: _owner(
+        _BINDING,
+        "The server does not admit bindings of this namespace.",
+        "Widen `spec.allowedBindings` of the AdapterServer, or name another server.",
+    ),
+    Reason.RELEASE_NOT_FOUND: _owner(
+        (*_BINDING, *_SERVER),
+        "The release that `spec.source.releaseName` or `spec.initialReleaseName` names does not exist.",
+        "Create the BaseModelRelease, or correct the name.",
+    ),
+    Reason.REQUEST_TOO_LARGE: _owner(
+        _ADAPTING,
+        "The request does not fit into the 64 KiB of a Job's annotation.",
+        "Shorten `spec.task.promptTemplate` or `spec.task.choices`.",
+    ),
+    Reason.SERVED_NAME_CONFLICT: _owner(
+        _BINDING,
+        "Another binding is already served under the same name.",
+        "Choose another `spec.servedName`.",
+    ),
+    Reason.SERVER_FULL: _owner(
+        _BINDING,
+        "The server already holds `spec.maxAdapters` adapters.",
+        "Raise `spec.maxAdapters` of the AdapterServer, or name another server.",
+    ),
+    Reason.SERVER_NOT_FOUND: _owner(
+        _BINDING, "The AdapterServer that `spec.serverRef` names does not exist.", "Create it, or correct the name."
+    ),
+    Reason.SET_TOO_LARGE: _owner(
+        _SERVER,
+        "The serving set does not fit into the 128 KiB that an annotation is allowed.",
+        "Spread the bindings over several servers.",
+    ),
+    Reason.TARGET_CONFLICT: _owner(
+        (*_BINDING, *_SERVER),
+        "An older AdapterServer has the same target.",
+        "Delete one of the two servers, or give this one another target.",
+    ),
+    Reason.TARGET_CONTROLLED: _owner(
+        (*_BINDING, *_SERVER),
+        "The target belongs to a controller, which would undo what is written to it.",
+        "Name a Deployment without a controller owner.",
+    ),
+    Reason.TARGET_NOT_FOUND: _owner(
+        (*_BINDING, *_SERVER),
+        "The Deployment that `spec.targetRef` names does not exist.",
+        "Create it, or create the AdapterServer anew with the right name.",
+    ),
+    Reason.ADAPTATION_FAILED: _release(
+        _ADAPTING, "All attempts failed; the message tells how the last one ended.", f"Remove the cause. {_RETRY}"
+    ),
+    Reason.DEADLINE_EXCEEDED: _owner(
+        _ADAPTING,
+        "The last attempt ran longer than `spec.readaptation.activeDeadlineSeconds`.",
+        f"Raise it; a new attempt goes on from the last checkpoint. {_RETRY}",
+    ),
+    Reason.GATE_FAILED: _release(
+        _ADAPTING,
+        "No step reached the quality gate. The old pair keeps serving.",
+        "Compare `status.candidate.steps[].quality` with `spec.quality.gates`; give the search or the tuning a larger "
+        "budget, more data, or another gate. A changed gate judges the stored results anew.",
+    ),
+    Reason.GATE_INCONCLUSIVE: _release(
+        _ADAPTING,
+        "The test set is too small to tell whether the margin holds. The old pair keeps serving.",
+        "Give `spec.task.dataset.test` more examples, or `maxRegression` a wider margin.",
+    ),
+    Reason.IMAGE_PULL_FAILED: _release(
+        _ADAPTING,
+        "The trainer image could not be pulled in time.",
+        f"Check `spec.image` of the TrainerProfile and the nodes' access to the registry. {_RETRY}",
+    ),
+    Reason.INCOMPATIBLE: _owner(
+        _ADAPTING,
+        "The adapter cannot be carried to the new base: shapes, tokenizer, adapter type or rank differ.",
+        "Train an adapter on the new base and name it in `spec.source`.",
+    ),
+    Reason.INTEGRITY_FAILED: _owner(
+        _ADAPTING,
+        "A digest does not match, or an artifact has a forbidden form.",
+        "Compare the digests in the spec with `relora digest URI`; only safetensors and JSON are read.",
+    ),
+    Reason.INVALID_DATA: _owner(
+        _ADAPTING,
+        "The dataset is missing, unreadable or inconsistent with the task.",
+        f"The message names the file and the field. Correct it and its digest. {_RETRY}",
+    ),
+    Reason.NON_FINITE_LOSS: _owner(
+        _ADAPTING,
+        "NaN or infinity appeared in weights, data or loss.",
+        f"Lower `spec.readaptation.tuning.learningRate`, or check the weights. {_RETRY}",
+    ),
+    Reason.OUT_OF_MEMORY: _release(
+        _ADAPTING,
+        "A container was killed for its memory, twice.",
+        f"Raise `spec.resources` of the TrainerProfile, or lower `batchSize` or `maxLength`. {_RETRY}",
+    ),
+    Reason.PREFLIGHT_FAILED: _owner(
+        _ADAPTING,
+        "The request cannot be carried out as written.",
+        f"The message names the field. Correct it. {_RETRY}",
+    ),
+    Reason.START_DEADLINE_EXCEEDED: _release(
+        _ADAPTING,
+        "The Job's pod did not start in time: no pod was created, or its volumes could not be mounted.",
+        "Look for events of the Job and its pod: a quota, an admission policy, or a Secret that the TrainerProfile "
+        f"or the binding names and that the namespace lacks. {_RETRY}",
+    ),
+    Reason.UNSCHEDULABLE: _release(
+        _ADAPTING,
+        "No node could take the pod in time.",
+        f"Compare the pod's resources, node selector and tolerations with the cluster's nodes. {_RETRY}",
+    ),
+    Reason.ROLLED_BACK: _owner(
+        (_BINDING[1], _SERVER[1]),
+        "The roll-out did not end in time, and the previous set was put back.",
+        "The message tells why the new pods did not get ready. Then set the annotation relora.dev/retryRequestedAt "
+        "of the AdapterServer to a new value.",
+    ),
+    Reason.ROLLOUT_FAILED: _owner(
+        (*_BINDING, *_SERVER),
+        "The roll-out of the first set did not end in time, or that of the previous set after a failure did not.",
+        "The message tells why the pods do not get ready. The operator keeps watching: nothing else is to be done.",
+    ),
+    Reason.SERVER_BLOCKED: _release(
+        _BINDING,
+        "The adapter passed, and the server stays on its base because another member failed on the release.",
+        "`status.blockers` of the AdapterServer names the members; help them, or remove them from the server.",
+    ),
+}
+
+
+def parse_reason(text: str | None) -> Reason | None:
+    """Return the documented reason of that name, if there is one."""
+    try:
+        return Reason(text) if text is not None else None
+    except ValueError:
+        return None

@@ -1,0 +1,112 @@
+"""What Jobs are asked to do, and the digests that name the results."""
+
+from dataclasses import dataclass
+
+from relora_contract.api.binding import AdapterBinding
+from relora_contract.api.profile import TrainerProfile
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.artifacts import ArtifactRef
+from relora_contract.digests import hex_part
+from relora_contract.names import delta_job_name, readaptation_job_name
+from relora_contract.readaptation import Plan, Strategy, Task, plan
+from relora_contract.request import DatasetRefs, delta_digest, gates_digest, readaptation_digest
+from relora_operator.core.pairs import Pair, weights_ref
+
+LABEL_DIGITS = 63
+
+
+def label_of(digest: str) -> str:
+    """Return the part of a digest that fits into a label."""
+    return hex_part(digest)[:LABEL_DIGITS]
+
+
+def image_digest(profile: TrainerProfile) -> str:
+    """Return the digest of the trainer image; the registry that it comes from determines no result."""
+    return profile.spec.image.rpartition("@")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeltaWork:
+    """The projection of one base's difference from another."""
+
+    source_release: str
+    source_base: ArtifactRef
+    target: BaseModelRelease
+    image: str
+
+    @property
+    def request_digest(self) -> str:
+        """The digest that names the delta."""
+        return delta_digest(
+            source_base_digest=self.source_base.digest,
+            target_base_digest=self.target.spec.weights.digest,
+            image=self.image,
+        )
+
+    def job_name(self, attempt: int) -> str:
+        """Return the name of the Job."""
+        return delta_job_name(self.target.metadata.name, self.request_digest, attempt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadaptationWork:
+    """One adapter to carry to a new base."""
+
+    binding: AdapterBinding
+    start: Pair
+    target: BaseModelRelease
+    image: str
+
+    @property
+    def plan(self) -> Plan:
+        """Strategy and settings with every default."""
+        return plan(self.binding.spec.effective_readaptation)
+
+    @property
+    def needs_delta(self) -> bool:
+        """Whether the strategy reads the projected delta."""
+        return self.plan.strategy is Strategy.RELORA
+
+    @property
+    def delta(self) -> DeltaWork:
+        """The delta that the strategy reads."""
+        return DeltaWork(
+            source_release=self.start.release, source_base=self.start.base, target=self.target, image=self.image
+        )
+
+    @property
+    def dataset(self) -> DatasetRefs:
+        """The three files of the task's dataset."""
+        dataset = self.binding.spec.task.dataset
+        return DatasetRefs(
+            train=ArtifactRef(uri=dataset.train.uri, digest=dataset.train.digest),
+            validation=ArtifactRef(uri=dataset.validation.uri, digest=dataset.validation.digest),
+            test=ArtifactRef(uri=dataset.test.uri, digest=dataset.test.digest),
+        )
+
+    @property
+    def task(self) -> Task:
+        """The task without the places of its data."""
+        return Task.model_validate(self.binding.spec.task.model_dump(exclude={"dataset"}))
+
+    @property
+    def request_digest(self) -> str:
+        """The digest that names the result."""
+        return readaptation_digest(
+            source_base_digest=self.start.base.digest,
+            target_base_digest=weights_ref(self.target).digest,
+            adapter_digest=self.start.adapter.digest,
+            dataset=self.dataset,
+            task=self.task,
+            plan=self.plan,
+            image=self.image,
+        )
+
+    @property
+    def gates_digest(self) -> str:
+        """The digest of the gates that the steps are judged by."""
+        return gates_digest(self.binding.spec.quality.gates)
+
+    def job_name(self, attempt: int) -> str:
+        """Return the name of the Job."""
+        return readaptation_job_name(self.binding.metadata.name, self.request_digest, attempt)
