@@ -11,6 +11,9 @@ from relora_contract.scalars import Decimal, Digest, StoreUri
 MANIFEST_FOLDER = "manifests/sha256"
 BLOB_FOLDER = "blobs/sha256"
 
+ArtifactKind = Literal["Adapter", "Delta", "TrainingState", "Outcomes"]
+"""What a manifest describes."""
+
 
 class ArtifactRef(Model):
     """An artifact and the digest that pins it.
@@ -72,7 +75,7 @@ class Manifest(Model):
     """The list of an artifact's files, with what they were made from. Its digest is the artifact's."""
 
     contract_version: Literal[1] = 1
-    kind: Literal["Adapter", "Delta", "TrainingState"]
+    kind: ArtifactKind
     files: dict[str, FileEntry]
     provenance: Provenance
     fingerprints: list[Fingerprint] = Field(default_factory=list)

@@ -120,11 +120,22 @@ def readaptation_digest(
             "validation": dataset.validation.digest,
             "test": dataset.test.digest,
         },
-        "task": task.to_json(),
+        "task": _task_content(task),
         "plan": plan.to_json(),
         "image": image,
     }
     return json_digest(content)
+
+
+def _task_content(task: Task) -> JsonValue:
+    """Return what matters of a task, field by field: a subclass also knows places and secrets, a default is a value."""
+    return {
+        "kind": task.kind,
+        "promptTemplate": task.prompt_template,
+        "completionField": task.completion_field,
+        "choices": list(task.choices),
+        "maxLength": task.effective_max_length,
+    }
 
 
 def gates_digest(gates: list[Gate]) -> str:

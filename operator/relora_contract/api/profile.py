@@ -18,9 +18,9 @@ def _written_as_number(value: object) -> object:
 
 Quantity = Annotated[
     str,
-    BeforeValidator(_written_as_number),
     StringConstraints(pattern=r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32),
-    Field(json_schema_extra=INT_OR_STRING),
+    BeforeValidator(_written_as_number),
+    Field(json_schema_extra={**INT_OR_STRING, **remedy("write a quantity, as in 500m, 16Gi or 1")}),
 ]
 """A Kubernetes quantity, as in `500m`, `16Gi` or `1`."""
 

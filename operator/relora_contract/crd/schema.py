@@ -159,7 +159,8 @@ def _with_remedy(node: Schema, path: str) -> Schema:
     if REMEDY in node:
         if "pattern" not in node:
             raise SchemaError(path, "the remedy has no pattern beside it")
-        rule = cel(f"self.matches({json.dumps(node['pattern'])})", str(node[REMEDY]))
+        text = "string(self)" if _INT_OR_STRING in node else "self"
+        rule = cel(f"{text}.matches({json.dumps(node['pattern'])})", str(node[REMEDY]))
         result[_VALIDATIONS] = [rule, *_as_list(result.get(_VALIDATIONS, []))]
     return result
 
