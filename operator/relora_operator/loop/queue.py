@@ -1,0 +1,136 @@
+"""The work queue: which keys wait for a reconcile. It forgets duplicates and never gives one key to two workers."""
+
+import asyncio
+import heapq
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relora_operator.core.actions import Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Exponential pause after failures of one key, in seconds, with jitter."""
+
+    first: float = 0.5
+    most: float = 300.0
+
+    def seconds(self, failures: int, jitter: float) -> float:
+        """Return the pause after the `failures`-th failure in a row; `jitter` in [0, 1) takes away up to a half."""
+        return min(self.most, self.first * 2.0 ** min(failures - 1, 32)) * (1 - jitter / 2)
+
+
+class WorkQueue:
+    """Keys to reconcile, in two lanes.
+
+    Releases and servers go first: they are few, deduplicated, and a thousand bindings must not hold up a promotion.
+
+    Args:
+        clock: Monotonic seconds.
+        backoff: Pauses after failures.
+        jitter: Random numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        backoff: Backoff | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+        self._jitter = jitter
+        self._lanes: tuple[deque[Key], deque[Key]] = (deque(), deque())
+        self._waiting_since: dict[Key, float] = {}
+        self._processing: set[Key] = set()
+        self._again: set[Key] = set()
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._order = itertools.count()
+        self._failures: dict[Key, int] = {}
+        self._wakeup = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Keys that a worker could take now."""
+        return len(self._waiting_since)
+
+    @property
+    def delayed(self) -> int:
+        """Keys that wait for their time."""
+        return len(self._due)
+
+    def add(self, key: Key) -> None:
+        """Reconcile `key` as soon as a worker is free; once, however often it is added until then."""
+        self._due.pop(key, None)
+        if key in self._processing:
+            self._again.add(key)
+        elif key not in self._waiting_since:
+            self._waiting_since[key] = self._clock()
+            self._lanes[key.kind == "AdapterBinding"].append(key)
+            self._wakeup.set()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Reconcile `key` in `seconds` at the latest; an earlier time that was already set stays."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        due = self._clock() + seconds
+        if key in self._waiting_since or key in self._again or self._due.get(key, float("inf")) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._order), key))
+        self._wakeup.set()
+
+    def retry(self, key: Key, *, at_least_seconds: float = 0.0) -> float:
+        """Reconcile `key` again after its back-off, and return the pause in seconds."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        pause = max(at_least_seconds, self._backoff.seconds(failures, self._jitter()))
+        self.add_after(key, pause)
+        return pause
+
+    def succeeded(self, key: Key) -> None:
+        """Forget earlier failures of `key`."""
+        self._failures.pop(key, None)
+
+    async def take(self) -> tuple[Key, float]:
+        """Wait for a key that no other worker has; return it and how long it waited, in seconds.
+
+        The caller must call `done` afterwards.
+        """
+        while True:
+            pause = self._move_due()
+            for lane in self._lanes:
+                if lane:
+                    key = lane.popleft()
+                    self._processing.add(key)
+                    return key, self._clock() - self._waiting_since.pop(key)
+            self._wakeup.clear()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wakeup.wait()
+            except TimeoutError:
+                continue
+
+    def done(self, key: Key) -> None:
+        """Say that the worker has finished `key`; if it was added meanwhile, it waits again."""
+        self._processing.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def _move_due(self) -> float | None:
+        """Move the delayed keys whose time has come; return the seconds until the next one."""
+        while self._heap:
+            due, _, key = self._heap[0]
+            if self._due.get(key) != due:
+                heapq.heappop(self._heap)
+            elif due <= self._clock():
+                heapq.heappop(self._heap)
+                self.add(key)
+            else:
+                return due - self._clock()
+        return None
