@@ -1,0 +1,271 @@
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
+from scipy.stats import norm
+
+from relora_contract.readaptation import Gate, Metric, Strategy
+from relora_contract.report import Verdict
+from relora_trainer.decimals import decimal_text, optional_decimal
+from relora_trainer.errors import ConfigurationError, DataError
+from relora_trainer.gate import judge, level_of, measure, power_warnings
+from relora_trainer.macro_f1 import macro_f1, macro_f1_test
+from relora_trainer.outcomes import Outcome, pair
+from relora_trainer.paired_tests import accuracy_test, items_needed, loss_test, tango_statistic
+
+LEVEL = 0.05
+
+
+def outcomes(correct: Sequence[bool], *, nll: float = 1.0) -> list[Outcome]:
+    return [Outcome(str(index), 1, int(right), nll, 1) for index, right in enumerate(correct)]
+
+
+def counted(both: int, gained: int, lost: int, neither: int) -> tuple[list[Outcome], list[Outcome]]:
+    new = [True] * both + [True] * gained + [False] * lost + [False] * neither
+    old = [True] * both + [False] * gained + [True] * lost + [False] * neither
+    return outcomes(new), outcomes(old)
+
+
+def losses(values: Sequence[float], tokens: Sequence[int]) -> list[Outcome]:
+    return [Outcome(str(i), 0, 0, value, count) for i, (value, count) in enumerate(zip(values, tokens, strict=True))]
+
+
+def gate(metric: Metric = Metric.ACCURACY, threshold: str | None = None, margin: str | None = None) -> Gate:
+    return Gate(metric=metric, threshold=threshold, max_regression=margin)
+
+
+class TestTango:
+    @pytest.mark.parametrize(
+        ("gained", "lost", "count", "margin"), [(12, 2, 50, 0.1), (30, 55, 1500, 0.02), (0, 9, 80, 0.05)]
+    )
+    def test_is_the_score_at_the_restricted_maximum_of_the_likelihood(
+        self, gained: int, lost: int, count: int, margin: float
+    ) -> None:
+        def log_likelihood(p_lost: float) -> float:
+            p_gained = p_lost - margin
+            return float(
+                xlogy(gained, p_gained) + xlogy(lost, p_lost) + xlogy(count - gained - lost, 1 - p_gained - p_lost)
+            )
+
+        found = minimize_scalar(
+            lambda p: -log_likelihood(p), bounds=(margin, (1 + margin) / 2), method="bounded", options={"xatol": 1e-10}
+        )
+        variance = count * (2 * found.x - margin - margin**2)
+        want = (gained - lost + count * margin) / math.sqrt(variance)
+        assert tango_statistic(gained, lost, count, margin) == pytest.approx(want, rel=1e-4)
+
+    def test_is_mcnemars_statistic_without_margin(self) -> None:
+        assert tango_statistic(20, 10, 500, 0.0) == pytest.approx((20 - 10) / math.sqrt(30))
+
+    def test_needs_enough_items_even_without_a_discordant_pair(self) -> None:
+        critical, margin = float(norm.isf(0.0125)), 0.02
+        enough = math.ceil(critical**2 * (1 - margin) / margin)
+        assert tango_statistic(0, 0, enough, margin) >= critical
+        assert tango_statistic(0, 0, enough - 2, margin) < critical
+
+    def test_no_margin_and_no_discordance_is_undecided(self) -> None:
+        assert tango_statistic(0, 0, 100, 0.0) == 0.0
+
+    @pytest.mark.parametrize(
+        ("count", "discordance", "margin"), [(300, 0.08, 0.02), (1000, 0.06, 0.02), (600, 0.15, 0.03)]
+    )
+    def test_keeps_its_level_at_the_margin(self, count: int, discordance: float, margin: float) -> None:
+        rng = np.random.default_rng(1)
+        gain, loss = (discordance - margin) / 2, (discordance + margin) / 2
+        draws = rng.multinomial(count, [gain, loss, 1 - discordance], size=4000)
+        statistics = np.array([tango_statistic(int(gained), int(lost), count, margin) for gained, lost, _ in draws])
+        critical = norm.isf(LEVEL)
+        assert 0.03 < (statistics >= critical).mean() < 0.065
+        assert 0.03 < (statistics <= -critical).mean() < 0.065
+
+
+class TestLoss:
+    def test_keeps_its_level_at_the_margin(self) -> None:
+        rng = np.random.default_rng(2)
+        passed = 0
+        for _ in range(700):
+            tokens = rng.integers(1, 6, 256)
+            old = rng.gamma(1.0, 1.0, 256) * tokens
+            new = old + rng.standard_t(4, 256) * 0.15 * tokens + 0.02 * tokens
+            pairs = pair(losses(new, tokens), losses(old, tokens))
+            passed += loss_test(pairs, margin=0.02, level=LEVEL).verdict is Verdict.PASSED
+        assert 0.03 < passed / 700 < 0.07
+
+    def test_lower_is_better(self) -> None:
+        tokens = [2, 3, 1, 4] * 50
+        old = [float(count) for count in tokens]
+        better = losses([value * 0.9 + 0.01 * (i % 3) for i, value in enumerate(old)], tokens)
+        assert loss_test(pair(better, losses(old, tokens)), margin=0.0, level=LEVEL).verdict is Verdict.PASSED
+        assert loss_test(pair(losses(old, tokens), better), margin=0.0, level=LEVEL).verdict is Verdict.FAILED
+
+    def test_a_constant_rise_is_compared_with_the_margin_alone(self) -> None:
+        old, new = losses([1.0] * 20, [1] * 20), losses([1.25] * 20, [1] * 20)
+        assert loss_test(pair(new, old), margin=0.5, level=LEVEL).verdict is Verdict.PASSED
+        assert loss_test(pair(new, old), margin=0.125, level=LEVEL).verdict is Verdict.FAILED
+        assert loss_test(pair(new, old), margin=0.25, level=LEVEL).verdict is Verdict.INCONCLUSIVE
+
+
+class TestMacroF1:
+    @staticmethod
+    def population(
+        rng: np.random.Generator, count: int, *, worse: float, better: float
+    ) -> list[tuple[Outcome, Outcome]]:
+        labels = rng.integers(0, 6, count)
+        old = np.where(rng.random(count) < 0.75, labels, rng.integers(0, 6, count))
+        broken = (old == labels) & (rng.random(count) < worse)
+        mended = (old != labels) & (rng.random(count) < better)
+        new = np.where(broken, rng.integers(0, 6, count), np.where(mended, labels, old))
+        return [
+            (Outcome(str(i), int(label), int(n), 0.0, 1), Outcome(str(i), int(label), int(o), 0.0, 1))
+            for i, (label, n, o) in enumerate(zip(labels, new, old, strict=True))
+        ]
+
+    def test_equals_the_textbook_definition(self) -> None:
+        #           class 0: tp 1, fp 1, fn 1; class 1: tp 2, fp 1, fn 1
+        rows = [(0, 0), (0, 1), (1, 1), (1, 1), (1, 0)]
+        scored = [Outcome(str(i), label, prediction, 0.0, 1) for i, (label, prediction) in enumerate(rows)]
+        assert macro_f1(scored) == pytest.approx((0.5 + 2 * 2 / 6) / 2)
+
+    def test_keeps_about_its_level_at_the_margin(self) -> None:
+        rng = np.random.default_rng(3)
+        large = self.population(rng, 60_000, worse=0.08, better=0.10)
+        margin = macro_f1([old for _, old in large]) - macro_f1([new for new, _ in large])
+        assert margin > 0.01
+        passed = 0
+        for _ in range(50):
+            sample = self.population(rng, 600, worse=0.08, better=0.10)
+            passed += macro_f1_test(sample, margin=margin, level=LEVEL).verdict is Verdict.PASSED
+        assert passed / 50 < 0.15
+
+    def test_tells_better_from_worse(self) -> None:
+        sample = self.population(np.random.default_rng(4), 1000, worse=0.0, better=0.5)
+        assert macro_f1_test(sample, margin=0.0, level=LEVEL).verdict is Verdict.PASSED
+        swapped = [(old, new) for new, old in sample]
+        assert macro_f1_test(swapped, margin=0.0, level=LEVEL).verdict is Verdict.FAILED
+        same = [(new, new) for new, _ in sample]
+        assert macro_f1_test(same, margin=0.0, level=LEVEL).verdict is Verdict.PASSED
+
+    def test_too_few_examples_are_refused(self) -> None:
+        sample = self.population(np.random.default_rng(5), 599, worse=0.1, better=0.1)
+        with pytest.raises(DataError, match="600 test examples"):
+            macro_f1_test(sample, margin=0.1, level=LEVEL)
+
+
+class TestJudge:
+    @pytest.mark.parametrize(
+        ("gained", "lost", "verdict"),
+        [(60, 40, Verdict.PASSED), (30, 55, Verdict.INCONCLUSIVE), (10, 150, Verdict.FAILED)],
+    )
+    def test_accuracy_verdicts(self, gained: int, lost: int, verdict: Verdict) -> None:
+        new, old = counted(1000, gained, lost, 1500 - 1000 - gained - lost)
+        overall, (evidence,) = judge([gate(margin="0.02")], new, old, strategy=Strategy.RELORA)
+        assert overall is evidence.verdict is verdict
+        assert (evidence.gained, evidence.lost, evidence.count) == (gained, lost, 1500)
+        assert evidence.level == "0.0125"
+        assert evidence.difference == decimal_text((gained - lost) / 1500)
+        assert evidence.items_needed == math.ceil((2.2414 + 0.8416) ** 2 * (gained + lost) / 1500 / 0.02**2)
+
+    def test_fewer_looks_leave_more_of_the_error_level(self) -> None:
+        assert level_of(Strategy.RELORA) == pytest.approx(0.0125)
+        assert level_of(Strategy.PORTLLM) == pytest.approx(0.05)
+        new, old = counted(1000, 45, 45, 410)
+        assert judge([gate(margin="0.012")], new, old, strategy=Strategy.PORTLLM)[0] is Verdict.PASSED
+        assert judge([gate(margin="0.012")], new, old, strategy=Strategy.RELORA)[0] is Verdict.INCONCLUSIVE
+
+    @pytest.mark.parametrize(
+        ("metric", "threshold", "verdict"),
+        [
+            (Metric.ACCURACY, "0.8", Verdict.PASSED),
+            (Metric.ACCURACY, "0.8001", Verdict.FAILED),
+            (Metric.LOSS, "1", Verdict.PASSED),
+            (Metric.LOSS, "0.9999", Verdict.FAILED),
+        ],
+    )
+    def test_a_threshold_bounds_the_point_estimate(self, metric: Metric, threshold: str, verdict: Verdict) -> None:
+        scored = outcomes([True] * 80 + [False] * 20, nll=1.0)
+        assert judge([gate(metric, threshold=threshold)], scored, None, strategy=Strategy.RELORA)[0] is verdict
+
+    def test_a_threshold_is_not_reached_by_rounding(self) -> None:
+        scored = [Outcome("a", 0, 0, 0.50000001, 1)]
+        assert judge([gate(Metric.LOSS, threshold="0.5")], scored, None, strategy=Strategy.RELORA)[0] is Verdict.FAILED
+
+    def test_both_bounds_must_hold(self) -> None:
+        new, old = counted(1000, 60, 40, 400)
+        verdict, _ = judge([gate(threshold="0.9", margin="0.02")], new, old, strategy=Strategy.RELORA)
+        assert verdict is Verdict.FAILED
+
+    def test_all_gates_must_pass(self) -> None:
+        new, old = counted(1000, 60, 40, 400)
+        verdict, evidence = judge(
+            [gate(margin="0.02"), gate(Metric.LOSS, margin="0")], new, old, strategy=Strategy.RELORA
+        )
+        assert [entry.verdict for entry in evidence] == [Verdict.PASSED, Verdict.INCONCLUSIVE]
+        assert verdict is Verdict.INCONCLUSIVE
+
+    def test_a_margin_needs_a_reference(self) -> None:
+        with pytest.raises(ConfigurationError, match="old adapter on its own base"):
+            judge([gate(margin="0.02")], outcomes([True]), None, strategy=Strategy.RELORA)
+
+
+def test_wilsons_interval_of_a_share() -> None:
+    value = measure(Metric.ACCURACY, outcomes([True] * 81 + [False] * 19))
+    p, n, z = 0.81, 100, 1.959964
+    centre, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    want = ("0.81", decimal_text((centre - half) / (1 + z**2 / n)), decimal_text((centre + half) / (1 + z**2 / n)))
+    assert (value.value, value.low, value.high) == want
+    assert value.count == 100
+
+
+def test_outcomes_are_paired_by_key_not_by_position() -> None:
+    new, old = counted(3, 1, 0, 0)
+    assert [old.correct for _, old in pair(new, list(reversed(old)))] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        [Outcome("1", 1, 1, 1.0, 1)],
+        [Outcome("0", 1, 1, 1.0, 1), Outcome("2", 1, 1, 1.0, 1)],
+        [Outcome("0", 1, 1, 1.0, 1), Outcome("1", 1, 1, 1.0, 2)],
+        [Outcome("0", 1, 1, 1.0, 1), Outcome("1", 0, 1, 1.0, 1)],
+    ],
+)
+def test_a_reference_of_other_examples_tokens_or_labels_is_refused(reference: list[Outcome]) -> None:
+    with pytest.raises(DataError, match="measured again"):
+        pair(outcomes([True, True]), reference)
+
+
+def test_a_margin_too_narrow_for_the_test_set_is_warned_about() -> None:
+    (warning,) = power_warnings([gate(margin="0.005")], 5000, strategy=Strategy.RELORA)
+    assert "5000 test examples are few for maxRegression 0.005" in warning
+    assert power_warnings([gate(margin="0.02")], 5000, strategy=Strategy.RELORA) == []
+    assert power_warnings([gate(threshold="0.9")], 10, strategy=Strategy.RELORA) == []
+
+
+def test_items_needed_give_the_promised_power() -> None:
+    discordance, margin = 0.1, 0.03
+    count = items_needed(discordance, margin=margin, level=LEVEL)
+    rng = np.random.default_rng(6)
+    draws = rng.multinomial(count, [discordance / 2, discordance / 2, 1 - discordance], size=300)
+    passed = sum(
+        accuracy_test(pair(*counted(count - gained - lost, gained, lost, 0)), margin=margin, level=LEVEL).verdict
+        is Verdict.PASSED
+        for gained, lost, _ in draws.tolist()
+    )
+    assert 0.72 < passed / 300 < 0.88
+
+
+def test_decimals_fit_the_contract() -> None:
+    assert [decimal_text(value) for value in (0.8125, 1e-7, -2.5, 12345678.0, 0.0)] == [
+        "0.8125",
+        "1e-07",
+        "-2.5",
+        "1.23457e07",
+        "0",
+    ]
+    assert optional_decimal(math.inf) is None
+    with pytest.raises(ValueError, match="no decimal form"):
+        decimal_text(math.nan)

@@ -1,0 +1,138 @@
+"""The quality gate: thresholds and paired non-inferiority, on the test examples.
+
+A threshold bounds the point estimate: it is a number that the user chose, not a hypothesis. `maxRegression` is the
+margin of a paired test against the old adapter on its own base, with the one-sided error level of 5 % shared over
+the looks that the strategy can take at the same test examples (Bonferroni). Of several bounds all must hold.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from scipy.stats import binomtest, norm, t
+
+from relora_contract.readaptation import Gate, Metric, Strategy
+from relora_contract.report import GateEvidence, MetricValue, Verdict
+from relora_trainer.decimals import decimal_text, optional_decimal
+from relora_trainer.errors import ConfigurationError
+from relora_trainer.outcomes import Outcome, pair
+from relora_trainer.paired import token_mean
+from relora_trainer.paired_tests import Evidence, accuracy_test, items_needed, loss_test
+
+ERROR_LEVEL = 0.05
+INTERVAL_LEVEL = 0.95
+LOOKS: Mapping[Strategy, int] = {Strategy.RELORA: 4, Strategy.PORTLLM: 1}
+EXPECTED_DISCORDANCE = 0.065
+"""Share of examples on which a re-trained and an old adapter of equal quality disagree, as measured on two tasks."""
+
+TESTS: Mapping[Metric, Callable[..., Evidence]] = {Metric.ACCURACY: accuracy_test, Metric.LOSS: loss_test}
+
+
+def level_of(strategy: Strategy) -> float:
+    """Return the one-sided error level of one look at the test examples."""
+    return ERROR_LEVEL / LOOKS[strategy]
+
+
+def measure(metric: Metric, outcomes: Sequence[Outcome]) -> MetricValue:
+    """Return a metric with its 95 % interval: Wilson's for Accuracy, Student's for Loss."""
+    value, low, high = _interval(metric, outcomes)
+    return MetricValue(
+        metric=metric,
+        value=decimal_text(value),
+        low=optional_decimal(low),
+        high=optional_decimal(high),
+        count=len(outcomes),
+    )
+
+
+def judge(
+    gates: Sequence[Gate], outcomes: Sequence[Outcome], reference: Sequence[Outcome] | None, *, strategy: Strategy
+) -> tuple[Verdict, list[GateEvidence]]:
+    """Return the verdict over all `gates`, and why.
+
+    Passed if every gate passed, Failed if one failed, else Inconclusive.
+
+    Args:
+        gates: At least one.
+        outcomes: What the adapter did on the test examples.
+        reference: What the old adapter did on them on its own base. None if no gate has a `maxRegression`.
+        strategy: It fixes how often the test examples can be looked at.
+
+    Raises:
+        ConfigurationError: A gate has a `maxRegression` and there is no reference.
+        DataError: The reference was measured on other examples.
+    """
+    evidence = [_judge_one(gate, outcomes, reference, level_of(strategy)) for gate in gates]
+    return _all_of([entry.verdict for entry in evidence]), evidence
+
+
+def power_warnings(gates: Sequence[Gate], count: int, *, strategy: Strategy) -> list[str]:
+    """Say which margins are too narrow for `count` test examples.
+
+    The share of examples on which two equally good adapters disagree is not known beforehand; a measured value of
+    re-trained adapters is assumed. For Loss nothing can be said before the first measurement.
+    """
+    level = level_of(strategy)
+    warnings = []
+    for gate in gates:
+        margin = float(gate.max_regression or 0)
+        if gate.metric is not Metric.ACCURACY or margin == 0:
+            continue
+        needed = items_needed(EXPECTED_DISCORDANCE, margin=margin, level=level)
+        if count < needed:
+            power = float(norm.cdf(margin * math.sqrt(count / EXPECTED_DISCORDANCE) - norm.isf(level)))
+            warnings.append(
+                f"{count} test examples are few for maxRegression {gate.max_regression}: an adapter as good as the old "
+                f"one passes with a probability of about {power:.0%}; about {needed} examples give 80%"
+            )
+    return warnings
+
+
+def _judge_one(
+    gate: Gate, outcomes: Sequence[Outcome], reference: Sequence[Outcome] | None, level: float
+) -> GateEvidence:
+    value, low, high = _interval(gate.metric, outcomes)
+    verdicts = []
+    if gate.threshold is not None:
+        threshold = float(gate.threshold)
+        reached = value <= threshold if gate.metric is Metric.LOSS else value >= threshold
+        verdicts.append(Verdict.PASSED if reached else Verdict.FAILED)
+    test: Evidence | None = None
+    if gate.max_regression is not None:
+        if reference is None:
+            raise ConfigurationError("maxRegression needs the outcomes of the old adapter on its own base")
+        test = TESTS[gate.metric](pair(outcomes, reference), margin=float(gate.max_regression), level=level)
+        verdicts.append(test.verdict)
+    return GateEvidence(
+        metric=gate.metric,
+        verdict=_all_of(verdicts),
+        threshold=gate.threshold,
+        max_regression=gate.max_regression,
+        level=decimal_text(level),
+        value=decimal_text(value),
+        low=optional_decimal(low) or decimal_text(value),
+        high=optional_decimal(high) or decimal_text(value),
+        reference=measure(gate.metric, reference).value if reference is not None else None,
+        difference=decimal_text(test.difference) if test else None,
+        statistic=optional_decimal(test.statistic) if test else None,
+        count=len(outcomes),
+        gained=test.gained if test else None,
+        lost=test.lost if test else None,
+        items_needed=test.items_needed if test else None,
+    )
+
+
+def _interval(metric: Metric, outcomes: Sequence[Outcome]) -> tuple[float, float, float]:
+    """Return point estimate, lower and upper limit."""
+    if metric is Metric.ACCURACY:
+        result = binomtest(sum(outcome.correct for outcome in outcomes), len(outcomes))
+        interval = result.proportion_ci(INTERVAL_LEVEL, method="wilson")
+        return float(result.statistic), float(interval.low), float(interval.high)
+    loss = token_mean([outcome.nll for outcome in outcomes], [outcome.tokens for outcome in outcomes])
+    half = float(t.isf((1 - INTERVAL_LEVEL) / 2, max(loss.count - 1, 1))) * loss.standard_error
+    return loss.value, loss.value - half, loss.value + half
+
+
+def _all_of(verdicts: Sequence[Verdict]) -> Verdict:
+    if Verdict.FAILED in verdicts:
+        return Verdict.FAILED
+    return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.PASSED
