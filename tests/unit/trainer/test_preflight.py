@@ -1,0 +1,77 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from relora_trainer.errors import IncompatibleError, IntegrityError
+from relora_trainer.preflight import check_bases
+
+Json = dict[str, Any]
+
+
+def _base(folder: Path) -> Path:
+    folder.mkdir()
+    weight = {"model.layers.0.self_attn.q_proj.weight": torch.zeros(4, 4)}
+    save_file(weight, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 4, "vocab_size": 3}))
+    tokenizer = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}, "normalizer": None}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder
+
+
+def _edit(path: Path, change: Callable[[Json], object]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def test_equal_bases_pass(tmp_path: Path) -> None:
+    assert list(check_bases(_base(tmp_path / "old"), _base(tmp_path / "new"))) == [
+        "model.layers.0.self_attn.q_proj.weight"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    {
+        "another configuration": (
+            "config.json",
+            lambda value: value.update(hidden_size=8),
+            "hidden_size was 4 and is 8",
+        ),
+        "a token is gone": ("tokenizer.json", lambda value: value["model"]["vocab"].pop("c"), r"'c' \(gone\)"),
+        "a token moved": (
+            "tokenizer.json",
+            lambda value: value["model"]["vocab"].update(c=7),
+            r"'c' \(id 2 became 7\)",
+        ),
+        "another normalizer": (
+            "tokenizer.json",
+            lambda value: value.update(normalizer={"type": "NFC"}),
+            "'normalizer' of tokenizer.json",
+        ),
+    }.values(),
+)
+def test_a_difference_is_named(tmp_path: Path, file: str, change: Callable[[Json], object], message: str) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    _edit(new / file, change)
+    with pytest.raises(IncompatibleError, match=message):
+        check_bases(old, new)
+
+
+def test_other_shapes_are_named(tmp_path: Path) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    save_file({"model.layers.0.self_attn.q_proj.weight": torch.zeros(8, 4)}, new / "model.safetensors")
+    with pytest.raises(IncompatibleError, match=r"was \[4, 4\] and is \[8, 4\]"):
+        check_bases(old, new)
+
+
+def test_a_missing_tokenizer_is_an_integrity_error(tmp_path: Path) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    (new / "tokenizer.json").unlink()
+    with pytest.raises(IntegrityError, match=r"no tokenizer\.json"):
+        check_bases(old, new)
