@@ -17,7 +17,7 @@ TORCH_IMAGE = "localhost/relora-torch-cpu"
 # In an image on TORCH_IMAGE: for `uv pip install --override`.
 OVERRIDES = "/opt/relora/overrides.txt"
 
-_RECIPE_LABEL = "dev.relora.recipe"
+RECIPE_LABEL = "dev.relora.recipe"
 _PACKAGES = ("ca-certificates", "libnuma1", "python3", "python3-venv")
 _SOURCES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
 _DEBIAN_DOCKERFILE = """\
@@ -32,11 +32,12 @@ _LEFT_OUT = (
     *("nvidia-nvshmem-cu13", "torchvision", "torchaudio", "torchcodec"),
 )
 # Small libraries that torch does call when it is imported.
-_KEPT = ("torch", "numpy", "nvidia-cuda-runtime", "nvidia-cuda-cupti")
+KEPT = ("torch", "numpy", "nvidia-cuda-runtime", "nvidia-cuda-cupti")
 _TORCH_DOCKERFILE = """\
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE}
-ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin UV_NO_CACHE=1 UV_LINK_MODE=copy
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin UV_NO_CACHE=1 UV_LINK_MODE=copy \\
+    PYC_INVALIDATION_MODE=unchecked-hash
 COPY overrides.txt requirements.txt /opt/relora/
 RUN python3 -m venv /opt/venv \\
  && pip install --quiet --no-cache-dir --disable-pip-version-check uv \\
@@ -58,12 +59,17 @@ def debian_base(store: ImageStore, report: Report) -> str:
     authorities = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
     trusted = authorities.read_bytes() if authorities.exists() else b""
     recipe = _digest([_DEBIAN_DOCKERFILE, *_PACKAGES, trusted])
-    if store.label(DEBIAN_IMAGE, _RECIPE_LABEL) != recipe:
+    if store.label(DEBIAN_IMAGE, RECIPE_LABEL) != recipe:
         with tempfile.TemporaryDirectory() as scratch:
             context = Path(scratch)
             _debootstrap(context / "rootfs.tar", authorities, report)
             (context / "Dockerfile").write_text(_DEBIAN_DOCKERFILE)
-            store.build(DEBIAN_IMAGE, context / "Dockerfile", context, labels={_RECIPE_LABEL: recipe})
+            # Debian matches the bytecode of Python's own modules by the files' times, so they must stay as they are.
+            store.build(
+                *(DEBIAN_IMAGE, context / "Dockerfile", context),
+                labels={RECIPE_LABEL: recipe},
+                reproducible=False,
+            )
     return DEBIAN_IMAGE
 
 
@@ -83,16 +89,16 @@ def torch_base(store: ImageStore, lock: Path, report: Report) -> str:
         DevclusterError: The build failed, or a stub did not compile.
     """
     base = debian_base(store, report)
-    pinned = [f"{name}=={version}" for name, version in locked_versions(lock.read_text(), _KEPT).items()]
-    recipe = _digest([store.label(base, _RECIPE_LABEL) or "", _TORCH_DOCKERFILE, *pinned, *_LEFT_OUT])
-    if store.label(TORCH_IMAGE, _RECIPE_LABEL) != recipe:
+    pinned = [f"{name}=={version}" for name, version in locked_versions(lock.read_text(), KEPT).items()]
+    recipe = _digest([store.label(base, RECIPE_LABEL) or "", _TORCH_DOCKERFILE, *pinned, *_LEFT_OUT])
+    if store.label(TORCH_IMAGE, RECIPE_LABEL) != recipe:
         with tempfile.TemporaryDirectory() as scratch:
             context = Path(scratch)
             write_stubs(Path(sysconfig.get_path("purelib")), context / "nvidia", report)
             (context / "overrides.txt").write_text(overrides(pinned))
             (context / "requirements.txt").write_text("\n".join([*pinned, ""]))
             (context / "Dockerfile").write_text(_TORCH_DOCKERFILE)
-            labels, arguments = {_RECIPE_LABEL: recipe}, {"BASE_IMAGE": base}
+            labels, arguments = {RECIPE_LABEL: recipe}, {"BASE_IMAGE": base}
             store.build(TORCH_IMAGE, context / "Dockerfile", context, arguments, labels)
     return TORCH_IMAGE
 

@@ -59,6 +59,8 @@ class ImageStore:
         context: Path,
         arguments: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        *,
+        reproducible: bool = True,
     ) -> None:
         """Build an image from a Dockerfile; layers that have not changed are not built again.
 
@@ -68,12 +70,15 @@ class ImageStore:
             context: The folder that it copies from.
             arguments: Values of the Dockerfile's ``ARG``.
             labels: Labels to put on the image.
+            reproducible: Give every file of the new layers the same time, so that the same content has the same digest.
+                Python's bytecode in them must then be of the kind that is not matched by times.
 
         Raises:
             DevclusterError: The build failed; the message ends with the builder's words.
         """
         options = [f"--build-arg={name}={value}" for name, value in (arguments or {}).items()]
         options += [f"--label={name}={value}" for name, value in (labels or {}).items()]
+        options += ["--timestamp=0"] if reproducible else []
         run_reported(
             f"building the image {image}",
             [

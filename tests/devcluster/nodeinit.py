@@ -70,13 +70,12 @@ def _start(supervisor: Supervisor, layout: NodeLayout) -> None:
     control_plane = _control_plane_layout(layout)
     start_control_plane(supervisor, control_plane)
 
+    _apply_addons(layout)  # CoreDNS waits for seconds once it is refused what it reads
     supervisor.start("coredns", [str(layout.programs["coredns"]), "-conf", f"{layout.config}/Corefile"])
     supervisor.start("kube-proxy", [str(layout.programs["kube-proxy"]), "--config", f"{layout.config}/kube-proxy.yaml"])
     supervisor.wait_for("containerd", nodelayout.CONTAINERD_SOCKET.exists, seconds=30)
     _import_pause_image(layout)
     supervisor.start("kubelet", _kubelet(layout))
-    _apply_addons(layout)
-
     await_default_service_account(supervisor, control_plane)
     reader = ApiReader(layout.pki, NODE_IP, API_PORT)
     supervisor.wait_for("node", lambda: reader.condition(f"/api/v1/nodes/{NODE_NAME}", "Ready"), seconds=90)
