@@ -1,0 +1,137 @@
+"""Opens a URI with the credentials that are meant for it."""
+
+import os
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import s3fs
+
+from relora_contract.request import CredentialMount
+from relora_store.errors import ConfigurationError, NotFoundError
+from relora_store.local_objects import LocalObjects
+from relora_store.localfiles import translated
+from relora_store.objects import Objects
+from relora_store.retry import Retry
+from relora_store.s3_objects import S3Objects
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 60
+CONNECTIONS = 32
+DEFAULT_REGION = "us-east-1"
+"""What S3 gateways other than AWS's expect when nothing is said."""
+
+
+class Filesystems:
+    """Opens `s3://` and `file://` URIs.
+
+    A mounted Secret is a folder with the files AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, optionally,
+    AWS_SESSION_TOKEN and AWS_REGION. The mount with the longest prefix of a URI is used for it. Where none fits, the
+    environment's own credentials are: AWS_ACCESS_KEY_ID and its companions, or the cloud's workload identity, at
+    AWS_ENDPOINT_URL when it is set.
+    """
+
+    def __init__(
+        self,
+        credentials: Sequence[CredentialMount] = (),
+        *,
+        environ: Mapping[str, str] = os.environ,
+        retry: Retry | None = None,
+    ) -> None:
+        self._credentials = credentials
+        self._environ = environ
+        self._retry = retry or Retry()
+        self._opened: dict[CredentialMount | None, s3fs.S3FileSystem] = {}
+
+    def open(self, uri: str) -> Objects:
+        """Return the objects at and below `uri`. Nothing is asked of the store yet.
+
+        Raises:
+            ConfigurationError: The URI or the mounted credentials cannot be used.
+        """
+        scheme, _, rest = uri.partition("://")
+        match scheme:
+            case "file":
+                return LocalObjects(_local_path(uri))
+            case "s3":
+                bucket, *parts = rest.rstrip("/").split("/")
+                if not bucket or any(part in {"", ".", ".."} for part in parts):
+                    raise ConfigurationError(f"{uri} is not s3://<bucket>/<key>")
+                return S3Objects(self._s3(uri), bucket, "/".join(parts), self._retry)
+            case _:
+                raise ConfigurationError(f"{uri}: only s3:// and file:// are read")
+
+    def _s3(self, uri: str) -> s3fs.S3FileSystem:
+        mount = longest_match(self._credentials, uri)
+        if mount not in self._opened:
+            self._opened[mount] = self._connect(mount)
+        return self._opened[mount]
+
+    def _connect(self, mount: CredentialMount | None) -> s3fs.S3FileSystem:
+        if mount is None:
+            endpoint = self._environ.get("AWS_ENDPOINT_URL_S3") or self._environ.get("AWS_ENDPOINT_URL")
+            region = self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
+            key = self._environ.get("AWS_ACCESS_KEY_ID")
+            secret = self._environ.get("AWS_SECRET_ACCESS_KEY")
+            token = self._environ.get("AWS_SESSION_TOKEN")
+        else:
+            folder = Path(mount.directory)
+            endpoint = mount.endpoint
+            region = _secret_value(folder, "AWS_REGION")
+            key = _required(folder, "AWS_ACCESS_KEY_ID")
+            secret = _required(folder, "AWS_SECRET_ACCESS_KEY")
+            token = _secret_value(folder, "AWS_SESSION_TOKEN")
+        if endpoint and "@" in endpoint:
+            raise ConfigurationError("the store's endpoint holds a user or a password; put them into the Secret")
+        filesystem = s3fs.S3FileSystem(
+            key=key,
+            secret=secret,
+            token=token,
+            endpoint_url=endpoint,
+            client_kwargs={"region_name": region or DEFAULT_REGION},
+            config_kwargs={
+                "connect_timeout": CONNECT_SECONDS,
+                "read_timeout": READ_SECONDS,
+                "max_pool_connections": CONNECTIONS,
+                "retries": {"mode": "standard", "total_max_attempts": 1},
+                "s3": {"addressing_style": "path"},
+            },
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
+        filesystem.retries = 1
+        return filesystem
+
+
+def longest_match(credentials: Sequence[CredentialMount], uri: str) -> CredentialMount | None:
+    """Return the mount with the longest prefix of `uri`, or None. A prefix ends where a part of the URI ends."""
+
+    def fits(prefix: str) -> bool:
+        return uri == prefix or uri.startswith(prefix.rstrip("/") + "/")
+
+    fitting = [mount for mount in credentials if fits(mount.uri_prefix)]
+    return max(fitting, key=lambda mount: len(mount.uri_prefix.rstrip("/")), default=None)
+
+
+def _local_path(uri: str) -> Path:
+    parsed = urllib.parse.urlsplit(uri)
+    path = urllib.parse.unquote(parsed.path)
+    if parsed.netloc not in {"", "localhost"} or not path.startswith("/") or "\0" in path:
+        raise ConfigurationError(f"{uri} is not file:///<absolute path>")
+    return Path(path)
+
+
+def _required(folder: Path, name: str) -> str:
+    value = _secret_value(folder, name)
+    if not value:
+        raise ConfigurationError(f"the Secret mounted at {folder} has no {name}")
+    return value
+
+
+def _secret_value(folder: Path, name: str) -> str | None:
+    path = folder / name
+    try:
+        with translated(path):
+            return path.read_text().strip() or None
+    except NotFoundError:
+        return None
