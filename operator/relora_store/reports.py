@@ -1,0 +1,52 @@
+"""Step reports: one per request and step, written once. The first one stands, whoever wrote it."""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from relora_contract.digests import canonical_json, sha256_digest
+from relora_contract.report import StepReport, report_key
+from relora_store.errors import IntegrityError
+from relora_store.store import Store, create_or_read, read_record
+
+
+@dataclass(frozen=True)
+class StoredReport:
+    """A report as it lies in the store, and the digest of its bytes."""
+
+    report: StepReport
+    digest: str
+
+
+def publish_report(store: Store, report: StepReport) -> StoredReport:
+    """Store a report, unless there is one, and return what is stored.
+
+    A repeated or a second, different report of the same step never replaces the first: its verdict may have been
+    acted on.
+
+    Raises:
+        IntegrityError: What is stored in its place is not a report of this request and step.
+    """
+    key = report_key(report.request_digest, report.step)
+    return _parse(create_or_read(store, key, canonical_json(report.to_json())), report.request_digest, report.step)
+
+
+def read_report(store: Store, request_digest: str, step: str) -> StoredReport | None:
+    """Return the stored report of a step, or None.
+
+    Raises:
+        IntegrityError: What is stored in its place is not a report of this request and step.
+    """
+    data = read_record(store, report_key(request_digest, step))
+    return None if data is None else _parse(data, request_digest, step)
+
+
+def _parse(data: bytes, request_digest: str, step: str) -> StoredReport:
+    key = report_key(request_digest, step)
+    try:
+        report = StepReport.model_validate_json(data)
+    except ValidationError as error:
+        raise IntegrityError(f"{key} is not a report that this version reads") from error
+    if (report.request_digest, report.step) != (request_digest, step):
+        raise IntegrityError(f"{key} holds the report of another request or step")
+    return StoredReport(report, sha256_digest(data))
