@@ -135,8 +135,8 @@ def profile(name: str = "default", **spec: object) -> Document:
             "scheduling": {
                 "nodeSelector": {"pool": "gpu"},
                 "tolerations": [
-                    {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
-                    {"key": "pool", "operator": "Equal", "value": "gpu"},
+                    {"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
+                    {"key": "nvidia.com/gpu", "operator": "Exists"},
                 ],
                 "priorityClassName": "batch",
             },

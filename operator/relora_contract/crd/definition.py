@@ -22,17 +22,20 @@ SIZE_LIMIT_BYTES = 256 * 1024
 _OBJECT_FIELDS: dict[str, Schema] = {
     "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}"},
     "kind": {"type": "string", "description": "The kind of the object."},
-    "metadata": {"type": "object"},
+    # Declared so that rules can name the field; the API server allows nothing else to be said about metadata.
+    "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
 }
 
 _NAME_RULES = validations(
     cel(
         f"self.metadata.name.size() <= {NAME_LIMIT}",
-        f"metadata.name has more than {NAME_LIMIT} characters: shorten it, names of Jobs are derived from it",
+        f"the name has more than {NAME_LIMIT} characters: shorten it, names of Jobs are derived from it",
+        field=".metadata.name",
     ),
     cel(
         f"self.metadata.name.matches('{LABEL_PATTERN}')",
-        "metadata.name must be a DNS label: lower-case letters, digits and '-', no '.'",
+        "the name must be a DNS label: lower-case letters, digits and '-', no '.'",
+        field=".metadata.name",
     ),
 )
 

@@ -72,7 +72,7 @@ def _section(kind: type[ApiObject]) -> str:
 
 
 def _rules(schema: Schema) -> list[str]:
-    messages = [f"- {message}" for message in _messages(schema) if not message.startswith("metadata.name")]
+    messages = [f"- {message}" for message in _messages(schema) if not message.startswith("the name ")]
     return ["Refused at admission:", "", *messages, ""] if messages else []
 
 

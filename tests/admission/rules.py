@@ -1,0 +1,188 @@
+"""For each CEL rule, by its message: changes that it accepts and changes that it refuses.
+
+Changes are relative to the place of the rule. A rule without an entry fails the test that looks for it.
+"""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from admission.attempts import Attempt
+from admission.constraints import Constraint
+from admission.documents import Steps, field_path, removed, replaced
+from samples.kinds import digest
+
+
+class _Marker(Enum):
+    ABSENT = "absent"
+
+
+ABSENT = _Marker.ABSENT
+Changes = Mapping[Steps, object]
+
+
+@dataclass(frozen=True)
+class RuleCase:
+    """What a rule accepts and what it refuses."""
+
+    accepted: tuple[Changes, ...]
+    refused: tuple[Changes, ...]
+
+
+def one(*steps: str | int, values: tuple[object, ...]) -> tuple[Changes, ...]:
+    """Return one change of a single place for each value."""
+    return tuple({steps: value} for value in values)
+
+
+NAME = ("metadata", "name")
+SAME_DATA = {"uri": "s3://data/other.jsonl", "digest": digest("test")}
+SAME_TRAINING_DATA = {"uri": "s3://data/other.jsonl", "digest": digest("train")}
+
+CASES: dict[str, RuleCase] = {
+    "the name has more than 40 characters: shorten it, names of Jobs are derived from it": RuleCase(
+        accepted=({NAME: "a" * 40},), refused=({NAME: "a" * 41},)
+    ),
+    "the name must be a DNS label: lower-case letters, digits and '-', no '.'": RuleCase(
+        accepted=({NAME: "a-1"},), refused=({NAME: "a.b"},)
+    ),
+    "the release supersedes itself: name the release before it": RuleCase(
+        accepted=({},), refused=({NAME: "same", ("spec", "supersedes"): "same"},)
+    ),
+    "give values with the operators In and NotIn, and none with Exists and DoesNotExist": RuleCase(
+        accepted=({("operator",): "NotIn"}, {("operator",): "Exists", ("values",): ABSENT}),
+        refused=(
+            {("operator",): "Exists"},
+            {("operator",): "DoesNotExist"},
+            {("values",): ABSENT},
+            {("operator",): "NotIn", ("values",): []},
+        ),
+    ),
+    "give a selector with from: Selector, and only with it": RuleCase(
+        accepted=({("from",): "All", ("selector",): ABSENT}, {("from",): "Same", ("selector",): ABSENT}),
+        refused=({("from",): "Same"}, {("from",): "All"}, {("selector",): ABSENT}),
+    ),
+    "the name has no effect without spec.serverRef: add the server or remove the name": RuleCase(
+        accepted=({("serverRef",): ABSENT, ("servedName",): ABSENT}, {("servedName",): ABSENT}),
+        refused=({("serverRef",): ABSENT},),
+    ),
+    "give test examples of their own: a gate on examples that were trained on proves nothing": RuleCase(
+        accepted=({},), refused=({("train",): SAME_DATA}, {("validation",): SAME_DATA})
+    ),
+    "give validation examples of their own: the search must not see the training examples": RuleCase(
+        accepted=({},), refused=({("validation",): SAME_TRAINING_DATA},)
+    ),
+    "remove the completion field from the prompt: the model would be told the answer": RuleCase(
+        accepted=one("promptTemplate", values=("{{label}} {text}", "{labels}", "label: {text}")),
+        refused=one("promptTemplate", values=("{text} {label}", "{{{label}}}")),
+    ),
+    "name a field of the examples in braces, as in {text}: without one every prompt is the same": RuleCase(
+        accepted=({(): "{text}"}, {(): "{{}} {a_1}"}), refused=({(): "Section:"}, {(): "{{text}}"}, {(): "{}"})
+    ),
+    "the gate bounds nothing: set threshold, maxRegression or both": RuleCase(
+        accepted=({("threshold",): ABSENT}, {("maxRegression",): ABSENT}),
+        refused=({("threshold",): ABSENT, ("maxRegression",): ABSENT},),
+    ),
+    'Accuracy is a share: give a threshold from 0 to 1, as in "0.81"': RuleCase(
+        accepted=one("threshold", values=("0", "1", "0.5")), refused=one("threshold", values=("81", "1.01", "-0.1"))
+    ),
+    "maxRegression is a margin: give a number that is not negative": RuleCase(
+        accepted=({(): "0"},), refused=({(): "-0.02"},)
+    ),
+    "min is above max: swap them": RuleCase(
+        accepted=({("min",): "0.5", ("max",): "0.5"}, {("min",): "-1", ("max",): "1e1"}),
+        refused=({("min",): "4"}, {("max",): "-1e-1"}),
+    ),
+    'give a share between 0 and 1, as in "0.2"': RuleCase(
+        accepted=({(): "0.5"},), refused=({(): "0"}, {(): "1"}, {(): "-0.2"})
+    ),
+    "give a number that is not negative": RuleCase(accepted=({(): "0"},), refused=({(): "-1e-5"},)),
+    "give a number above 0": RuleCase(accepted=({(): "1e-2"},), refused=({(): "0"}, {(): "-1"})),
+    "the end of the cosine is above its start: lower minLearningRate, or raise learningRate": RuleCase(
+        accepted=({("minLearningRate",): "5e-4"}, {("minLearningRate",): ABSENT, ("learningRate",): ABSENT}),
+        refused=(
+            {("minLearningRate",): "6e-4"},
+            {("minLearningRate",): ABSENT, ("learningRate",): "1e-6"},
+            {("minLearningRate",): "6e-4", ("learningRate",): ABSENT},
+        ),
+    ),
+    "put {namespace} into the key: tenants must not share a store, or one could forge another's reports": RuleCase(
+        accepted=({(): "s3://adapters/of-{namespace}/v1"},), refused=({(): "s3://adapters/all"},)
+    ),
+    "remove value: the operator Exists tolerates every value": RuleCase(
+        accepted=({}, {("operator",): ABSENT}, {("operator",): "Exists", ("value",): ABSENT}),
+        refused=({("operator",): "Exists"},),
+    ),
+    "give the taint's key, or the operator Exists to tolerate every taint": RuleCase(
+        accepted=({("key",): ABSENT, ("operator",): "Exists", ("value",): ABSENT},),
+        refused=({("key",): ABSENT}, {("key",): ABSENT, ("operator",): ABSENT}),
+    ),
+    "a request is above its limit: lower it, or raise the limit": RuleCase(
+        accepted=({("requests", "cpu"): "2000m"}, {("limits",): ABSENT}, {("requests", "cpu"): 2}),
+        refused=({("requests", "cpu"): 3}, {("limits", "memory"): "1Gi"}),
+    ),
+    "write a quantity, as in 500m, 16Gi or 1": RuleCase(
+        accepted=({(): "500m"}, {(): "1.5"}, {(): 1}), refused=({(): "1 Gi"}, {(): "-1"}, {(): -1})
+    ),
+}
+
+OTHER_VALUES: dict[str, object] = {
+    "spec.model": "another",
+    "spec.version": "2027.1",
+    "spec.supersedes": "tiny-r0",
+    "spec.weights.digest": digest("another"),
+    "spec.initialReleaseName": "tiny-r0",
+}
+"""Valid values that differ from the samples', for fields that are immutable."""
+
+
+def is_transition(constraint: Constraint) -> bool:
+    """Say whether the rule compares with the stored object."""
+    return "oldSelf" in constraint.argument["rule"]
+
+
+def rule_attempts(constraint: Constraint, base: dict[str, Any]) -> Iterator[Attempt]:
+    """Yield attempts for a CEL rule on a new object.
+
+    Raises:
+        KeyError: Nobody wrote down what the rule accepts and refuses.
+    """
+    case = CASES.get(constraint.argument["message"]) or _derived(constraint)
+    for changes in case.accepted:
+        yield Attempt(_changed(base, constraint.steps, changes))
+    for changes in case.refused:
+        yield _refused(constraint, _changed(base, constraint.steps, changes))
+
+
+def transition_attempts(constraint: Constraint, stored: dict[str, Any]) -> Iterator[Attempt]:
+    """Yield attempts for a rule on changes of the stored object."""
+    yield Attempt(replaced(stored, ("metadata", "labels"), {"changed": "yes"}))
+    path = field_path(constraint.steps) + constraint.argument.get("fieldPath", "")
+    if path in OTHER_VALUES and constraint.argument["rule"] == "self == oldSelf":
+        yield _refused(constraint, replaced(stored, constraint.steps, OTHER_VALUES[path]))
+    else:
+        yield _refused(constraint, removed(stored, tuple(path.split("."))))
+
+
+def _derived(constraint: Constraint) -> RuleCase:
+    """Return the case of a rule that the generator itself wrote."""
+    rule = constraint.argument["rule"]
+    if rule.startswith("self.matches("):
+        return RuleCase(accepted=({},), refused=({(): "?!?"},))
+    if rule.startswith("self.all(key, key.size() >= 1 && key.size() <= 317"):
+        return RuleCase(accepted=({("k" * 317,): "1"},), refused=({("k" * 318,): "1"}, {("",): "1"}))
+    raise KeyError(f"{constraint.label}: no case; add one to {__name__}.CASES")
+
+
+def _refused(constraint: Constraint, document: dict[str, Any]) -> Attempt:
+    where = field_path(constraint.steps) + constraint.argument.get("fieldPath", "")
+    return Attempt(document, where.removeprefix("."), constraint.argument["message"])
+
+
+def _changed(base: dict[str, Any], steps: Steps, changes: Changes) -> dict[str, Any]:
+    document = deepcopy(base)
+    for place, value in changes.items():
+        change = removed(document, (*steps, *place)) if value is ABSENT else replaced(document, (*steps, *place), value)
+        document = change
+    return document

@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from admission.api import Admission
+from devcluster.controlplane import ControlPlane
+from samples.kinds import every_kind
+
+CRDS = Path(__file__).parents[3] / "crds"
+
+
+@pytest.fixture(scope="session")
+def admission(control_plane: ControlPlane) -> Iterator[Admission]:
+    """The API server with our CRDs, two namespaces and one stored object of each kind."""
+    control_plane.kubectl("apply", "--server-side", "-f", str(CRDS))
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    for namespace in ("team", "serving"):
+        control_plane.kubectl("create", "namespace", namespace)
+    api = Admission(control_plane.kubeconfig)
+    for document in every_kind().values():
+        assert api.create(document, store=True) == []
+    yield api
+    api.close()
+    control_plane.kubectl("delete", "-f", str(CRDS))
+    control_plane.kubectl("delete", "namespace", "team", "serving", "--wait=false")
