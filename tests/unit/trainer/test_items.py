@@ -1,0 +1,58 @@
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from relora_trainer.datasets import Example
+from relora_trainer.errors import ConfigurationError, DataError
+from relora_trainer.items import Encoder
+
+
+def example(text: str, before: str = "in: ", after: str = " out:", label: int = 0) -> Example:
+    return Example(key="0" * 64, before=before, text=text, after=after, label=label)
+
+
+def test_a_space_joins_prompt_and_completion_and_the_end_token_closes(tokenizer: PreTrainedTokenizerFast) -> None:
+    items = Encoder(tokenizer, ["a", "bc"], 64).encode([example("xyz", label=1)])
+    assert tokenizer.decode(items.items[0].prompt).replace(" ", "") == "in:xyzout:"
+    assert items.choices == tuple(
+        (*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for text in (" a", " bc")
+    )
+    assert items.completion(items.items[0]) == items.choices[1]
+    assert items.length(items.items[0]) == len("in: xyz out:") + 4
+
+
+def test_no_space_is_added_after_white_space(tokenizer: PreTrainedTokenizerFast) -> None:
+    items = Encoder(tokenizer, ["a", "b"], 64).encode([example("xyz", after="\n")])
+    assert [len(choice) for choice in items.choices] == [2, 2]
+
+
+def test_prompts_that_end_differently_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(DataError, match="end it with text"):
+        Encoder(tokenizer, ["a", "b"], 64).encode([example("x", after=""), example("x ", after="")])
+
+
+def test_a_long_text_is_cut_at_its_end_and_the_rest_of_the_prompt_kept(tokenizer: PreTrainedTokenizerFast) -> None:
+    long = "abcdefghij" * 10
+    items = Encoder(tokenizer, ["a", "bcd"], 30).encode([example(long), example("short")])
+    assert items.truncated == 1
+    prompt = items.items[0].prompt
+    longest_choice = len(" bcd") + 1
+    assert len(prompt) == 30 - longest_choice
+    kept = 30 - longest_choice - len("in: ") - len(" out:")
+    want = tokenizer("in: " + long[:kept] + " out:")["input_ids"]
+    assert prompt == tuple(want)
+
+
+def test_a_template_that_fills_the_length_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(DataError, match=r"task\.maxLength 12 leaves no room"):
+        Encoder(tokenizer, ["a", "bcd"], 12).encode([example("xyz")])
+
+
+def test_choices_with_the_same_tokens_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ConfigurationError, match="same tokens"):
+        Encoder(tokenizer, ["?", "!"], 12)
+
+
+def test_a_tokenizer_without_an_end_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.eos_token = None
+    with pytest.raises(ConfigurationError, match="end-of-sequence"):
+        Encoder(tokenizer, ["a", "b"], 12)

@@ -1,0 +1,126 @@
+"""Examples as token sequences, exactly as a serving engine sees and produces them.
+
+Prompt and completion are tokenised apart: an engine tokenises the prompt and then generates. One space joins them
+unless the prompt ends in white space, and the completion ends with the end-of-sequence token, so that no choice is
+the beginning of another.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from relora_trainer.datasets import Example
+from relora_trainer.errors import ConfigurationError, DataError
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example, tokenised.
+
+    Attributes:
+        key: The example's content hash.
+        prompt: Token ids of the prompt, special tokens of the tokenizer included.
+        label: Index of the right choice.
+    """
+
+    key: str
+    prompt: tuple[int, ...]
+    label: int
+
+
+@dataclass(frozen=True)
+class ItemSet:
+    """Tokenised examples with the choices that they share.
+
+    Attributes:
+        items: The examples.
+        choices: Per choice the token ids of the completion, end-of-sequence token included.
+        truncated: How many prompts were cut to fit.
+    """
+
+    items: tuple[Item, ...]
+    choices: tuple[tuple[int, ...], ...]
+    truncated: int
+
+    def completion(self, item: Item) -> tuple[int, ...]:
+        """Return the right completion of an item."""
+        return self.choices[item.label]
+
+    def length(self, item: Item) -> int:
+        """Return the tokens of prompt and right completion."""
+        return len(item.prompt) + len(self.choices[item.label])
+
+
+class Encoder:
+    """Tokenises examples of one task."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, choices: Sequence[str], max_length: int) -> None:
+        """Tokenise the choices.
+
+        Args:
+            tokenizer: A fast tokenizer with an end-of-sequence token.
+            choices: The closed label set.
+            max_length: Longest prompt with completion, in tokens.
+
+        Raises:
+            ConfigurationError: The tokenizer lacks what is needed, or two choices are the same tokens.
+        """
+        if not tokenizer.is_fast:
+            raise ConfigurationError("the base has no tokenizer.json: a fast tokenizer is needed to cut long texts")
+        if tokenizer.eos_token_id is None:
+            raise ConfigurationError("the base's tokenizer has no end-of-sequence token")
+        self._tokenizer = tokenizer
+        self._end = int(tokenizer.eos_token_id)
+        self._max_length = max_length
+        self._choices = {joint: tuple(self._completion(joint + choice) for choice in choices) for joint in ("", " ")}
+        for tokenised in self._choices.values():
+            if len(set(tokenised)) < len(choices):
+                raise ConfigurationError("task.choices: two choices have the same tokens")
+
+    def encode(self, examples: Sequence[Example]) -> ItemSet:
+        """Tokenise the examples; a prompt that is too long is cut at the end of its text.
+
+        Raises:
+            DataError: The rest of a prompt leaves no room for its text, or no examples are given.
+        """
+        if not examples:
+            raise DataError("there are no examples to tokenise")
+        joints = {"" if self._ends_in_space(example) else " " for example in examples}
+        if len(joints) > 1:
+            raise DataError("task.promptTemplate: some prompts end in white space and some do not; end it with text")
+        choices = self._choices[joints.pop()]
+        room = self._max_length - max(len(choice) for choice in choices)
+        items, truncated = [], 0
+        for example in examples:
+            prompt = self._ids(example.before + example.text + example.after)
+            if len(prompt) > room:
+                prompt, truncated = self._cut(example, room), truncated + 1
+            items.append(Item(example.key, tuple(prompt), example.label))
+        return ItemSet(tuple(items), choices, truncated)
+
+    def _cut(self, example: Example, room: int) -> list[int]:
+        """Drop tokens from the end of the example's text until its prompt fits."""
+        offsets = self._tokenizer(example.text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        kept = len(offsets) - (len(self._ids(example.before + example.text + example.after)) - room)
+        while kept > 0:
+            text = example.text[: offsets[kept - 1][1]]
+            prompt = self._ids(example.before + text + example.after)
+            if len(prompt) <= room:
+                return prompt
+            kept -= len(prompt) - room
+        raise DataError(
+            f"task.maxLength {self._max_length} leaves no room for the text of example {example.key[:12]}: "
+            "the rest of the prompt and the longest choice fill it"
+        )
+
+    def _completion(self, text: str) -> tuple[int, ...]:
+        return (*self._ids(text, special=False), self._end)
+
+    def _ids(self, text: str, *, special: bool = True) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
+        return ids
+
+    @staticmethod
+    def _ends_in_space(example: Example) -> bool:
+        return (example.before + example.text + example.after)[-1:].isspace()

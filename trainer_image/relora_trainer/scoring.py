@@ -1,0 +1,181 @@
+"""Log-likelihoods of completions, and the most likely of a closed set of choices.
+
+Logits are computed at the positions that predict a completion token and nowhere else: with a vocabulary of 100,000
+and short completions the output head would otherwise be most of the work.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from relora_trainer.batching import by_length
+from relora_trainer.errors import NonFiniteError
+from relora_trainer.items import Item, ItemSet
+from relora_trainer.outcomes import Outcome
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded sequences of prompt and completion.
+
+    Attributes:
+        input_ids: `(rows, width)` int64; the last completion token is predicted, not read.
+        attention_mask: `(rows, width)` int64, 1 for tokens.
+        predicts: `(rows, width)` bool, where a completion token is predicted.
+        targets: `(n,)` int64, the completion tokens, row by row.
+        rows: `(n,)` int64, the row of each target.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    predicts: Tensor
+    targets: Tensor
+    rows: Tensor
+
+
+def collate(sequences: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device) -> Batch:
+    """Return the batch of (prompt, completion) pairs; padding is token 0, which the attention mask hides."""
+    width = max(len(prompt) + len(completion) - 1 for prompt, completion in sequences)
+    input_ids = torch.zeros(len(sequences), width, dtype=torch.int64)
+    attention_mask = torch.zeros_like(input_ids)
+    predicts = torch.zeros_like(input_ids, dtype=torch.bool)
+    for row, (prompt, completion) in enumerate(sequences):
+        tokens = (*prompt, *completion[:-1])
+        input_ids[row, : len(tokens)] = torch.tensor(tokens)
+        attention_mask[row, : len(tokens)] = 1
+        predicts[row, len(prompt) - 1 : len(tokens)] = True
+    targets = torch.tensor([token for _, completion in sequences for token in completion])
+    rows = predicts.nonzero()[:, 0]
+    return Batch(*(tensor.to(device) for tensor in (input_ids, attention_mask, predicts, targets, rows)))
+
+
+def completion_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Return the logits that predict the completion tokens, `(n, vocabulary)` float32.
+
+    The hidden states are reduced before they enter the output head, so that whatever the architecture does with its
+    logits (scaling, soft caps) is kept.
+    """
+    with _only_positions(model, batch.predicts):
+        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+    logits: Tensor = output.logits[0]
+    return logits.float()
+
+
+@contextmanager
+def _only_positions(model: PreTrainedModel, predicts: Tensor) -> Iterator[None]:
+    def select(_head: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (arguments[0][predicts][None], *arguments[1:])
+
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    handle = head.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def completion_nll(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Return −log p of every completion token, `(n,)` float32, with its gradient."""
+    return functional.cross_entropy(completion_logits(model, batch), batch.targets, reduction="none")
+
+
+class Scorer:
+    """Scores examples with whatever factors the model holds at the moment."""
+
+    def __init__(self, model: PreTrainedModel, *, batch_size: int) -> None:
+        """Score with `model`, `batch_size` sequences at a time."""
+        self._model = model
+        self._batch_size = batch_size
+
+    @torch.no_grad()
+    def losses(self, items: ItemSet, count: int | None = None) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Return per example the sum of −log p over the right completion, in nats, and its number of tokens.
+
+        Args:
+            items: The examples.
+            count: Score only the first `count`.
+
+        Raises:
+            NonFiniteError: A loss is NaN or infinite.
+        """
+        chosen = items.items[:count]
+        sequences = [(item.prompt, items.completion(item)) for item in chosen]
+        nll = [-value for value, _ in self._log_likelihoods(sequences, ())]
+        _check_finite(nll, chosen)
+        return tuple(nll), tuple(len(completion) for _, completion in sequences)
+
+    @torch.no_grad()
+    def outcomes(self, items: ItemSet, progress: Callable[[int, int], None] | None = None) -> list[Outcome]:
+        """Return what the model does on each example; the prediction is the choice with the highest log-likelihood.
+
+        The log-likelihood is that of the whole choice, end of sequence included, and the prediction is exact. Most
+        examples still need one forward pass: it gives the right choice's log-likelihood and, from the same logits,
+        the first token's for all choices. As no choice is more likely than its first token, only those whose first
+        token is more likely than the best whole choice so far remain; they are scored best first.
+
+        Raises:
+            NonFiniteError: A loss is NaN or infinite.
+        """
+        first_tokens = tuple(choice[0] for choice in items.choices)
+        sequences = [(item.prompt, items.completion(item)) for item in items.items]
+        scored = self._log_likelihoods(sequences, first_tokens, progress)
+        _check_finite([value for value, _ in scored], items.items)
+        best = [(value, item.label) for item, (value, _) in zip(items.items, scored, strict=True)]
+        open_choices = {
+            index: sorted(
+                ((bound, choice) for choice, bound in enumerate(bounds) if choice != items.items[index].label),
+                reverse=True,
+            )
+            for index, (_, bounds) in enumerate(scored)
+        }
+        while True:
+            open_choices = {
+                index: remaining
+                for index, remaining in open_choices.items()
+                if remaining and remaining[0][0] > best[index][0]
+            }
+            if not open_choices:
+                break
+            trials = [(index, remaining[0][1]) for index, remaining in open_choices.items()]
+            sequences = [(items.items[index].prompt, items.choices[choice]) for index, choice in trials]
+            for (index, choice), (value, _) in zip(trials, self._log_likelihoods(sequences, ()), strict=True):
+                best[index] = max(best[index], (value, choice))
+                open_choices[index].pop(0)
+        return [
+            Outcome(item.key, item.label, prediction, -value, len(items.completion(item)))
+            for item, (value, _), (_, prediction) in zip(items.items, scored, best, strict=True)
+        ]
+
+    def _log_likelihoods(
+        self,
+        sequences: Sequence[tuple[Sequence[int], Sequence[int]]],
+        first_tokens: Sequence[int],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[tuple[float, list[float]]]:
+        """Return per sequence the completion's log-likelihood, and log p of each of `first_tokens` after the prompt."""
+        found: list[tuple[float, list[float]]] = [(0.0, [])] * len(sequences)
+        done = 0
+        for indices in by_length([len(prompt) + len(tail) for prompt, tail in sequences], self._batch_size):
+            batch = collate([sequences[index] for index in indices], self._model.device)
+            log_p = completion_logits(self._model, batch).log_softmax(-1)
+            chosen = log_p.gather(1, batch.targets[:, None])[:, 0].double()
+            sums = chosen.new_zeros(len(indices)).index_add_(0, batch.rows, chosen)
+            starts = batch.rows.diff(prepend=batch.rows.new_tensor([-1])).nonzero()[:, 0]
+            bounds = log_p[starts][:, list(first_tokens)].double()
+            for index, total, row in zip(indices, sums.tolist(), bounds.tolist(), strict=True):
+                found[index] = (total, row)
+            done += len(indices)
+            if progress:
+                progress(done, len(sequences))
+        return found
+
+
+def _check_finite(values: Sequence[float], items: Sequence[Item]) -> None:
+    bad = [item.key[:12] for item, value in zip(items, values, strict=True) if not -torch.inf < value < torch.inf]
+    if bad:
+        raise NonFiniteError(f"the loss of {len(bad)} examples is NaN or infinite, the first is {bad[0]}")
