@@ -1,0 +1,96 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaForCausalLM
+
+from relora_trainer.errors import IncompatibleError
+from relora_trainer.factors import Factors
+from relora_trainer.lora import LoraModel
+
+MakeBase = Callable[..., LlamaForCausalLM]
+TARGETS = ["q_proj", "down_proj"]
+INPUT = torch.tensor([[5, 6, 7, 8, 9], [10, 11, 12, 13, 14]])
+
+
+def shapes(model: LlamaForCausalLM) -> dict[str, tuple[int, int]]:
+    return {
+        name: tuple(module.weight.shape) for name, module in model.named_modules() if name.rpartition(".")[2] in TARGETS
+    }
+
+
+def random_factors(model: LlamaForCausalLM, rank: int = 4) -> dict[str, Factors]:
+    torch.manual_seed(7)
+    return {
+        name: Factors(torch.randn(rank, columns) * 0.2, torch.randn(rows, rank) * 0.2)
+        for name, (rows, columns) in shapes(model).items()
+    }
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_logits_equal_those_of_peft(make_base: MakeBase, rslora: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    ours, theirs = make_base(), make_base()
+    factors = random_factors(ours)
+    config = LoraConfig(r=4, lora_alpha=6, use_rslora=rslora, target_modules=TARGETS)
+    scaling = 6 / 2 if rslora else 6 / 4
+    peft_model = get_peft_model(theirs, config).eval()
+    state = peft_model.state_dict()
+    for name, pair in factors.items():
+        state[f"base_model.model.{name}.lora_A.default.weight"].copy_(pair.a)
+        state[f"base_model.model.{name}.lora_B.default.weight"].copy_(pair.b)
+
+    lora = LoraModel(ours, dict.fromkeys(factors, 4))
+    lora.set_factors({name: Factors(pair.a, pair.b * scaling) for name, pair in factors.items()})
+    ours.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ours(input_ids=INPUT).logits, peft_model(input_ids=INPUT).logits, atol=1e-4, rtol=1e-4
+        )
+
+
+def test_until_factors_are_set_the_base_is_unchanged(make_base: MakeBase) -> None:
+    model = make_base()
+    with torch.no_grad():
+        before = model(input_ids=INPUT).logits
+        LoraModel(model, {"model.layers.0.self_attn.q_proj": 4})
+        assert torch.equal(model(input_ids=INPUT).logits, before)
+
+
+def test_setting_another_candidate_leaves_nothing_of_the_first(make_base: MakeBase) -> None:
+    model = make_base()
+    factors = random_factors(model)
+    lora = LoraModel(model, dict.fromkeys(factors, 4))
+    lora.set_factors(factors)
+    with torch.no_grad():
+        first = model(input_ids=INPUT).logits
+    lora.set_factors({name: Factors(pair.a * 0, pair.b) for name, pair in factors.items()})
+    lora.set_factors(factors)
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=INPUT).logits, first)
+    assert all(torch.equal(lora.factors()[name].a, factors[name].a) for name in factors)
+
+
+def test_only_the_factors_are_trained_and_in_float32(make_base: MakeBase) -> None:
+    model = make_base(dtype=torch.bfloat16)
+    factors = random_factors(model)
+    lora = LoraModel(model, dict.fromkeys(factors, 4))
+    lora.set_factors(factors)
+    model(input_ids=INPUT, labels=INPUT).loss.backward()
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert trained == {id(parameter) for parameter in lora.parameters().values()}
+    assert all(
+        parameter.dtype is torch.float32 and parameter.grad is not None for parameter in lora.parameters().values()
+    )
+
+
+def test_a_name_that_is_no_linear_module_is_refused(make_base: MakeBase) -> None:
+    for name in ("model.layers.0.self_attn.qkv_proj", "model.norm", "model.embed_tokens"):
+        with pytest.raises(IncompatibleError, match=name):
+            LoraModel(make_base(), {name: 4})
+
+
+def test_factors_of_other_modules_are_refused(make_base: MakeBase) -> None:
+    lora = LoraModel(make_base(), {"model.layers.0.self_attn.q_proj": 4})
+    with pytest.raises(ValueError, match="exactly the modules"):
+        lora.set_factors({})

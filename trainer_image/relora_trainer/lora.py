@@ -1,0 +1,79 @@
+"""Our own LoRA linear: frozen base weight, factors in float32, computed in the base's precision.
+
+A candidate is set by copying its factors; neither base nor adapter is loaded again. The scaling is folded into B.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
+
+from relora_trainer.errors import IncompatibleError
+from relora_trainer.factors import Factors
+
+
+class LoraLinear(nn.Module):
+    """y = W·x + B·(A·dropout(x)), with `lora_a` `(r, in)` and `lora_b` `(out, r)` in float32."""
+
+    def __init__(self, base: nn.Linear, rank: int, dropout: float) -> None:
+        super().__init__()
+        self.base = base
+        device = base.weight.device
+        self.lora_a = nn.Parameter(torch.zeros(rank, base.in_features, device=device))
+        self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
+        self.dropout = nn.Dropout(dropout)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        down = functional.linear(self.dropout(x), self.lora_a.to(x.dtype))
+        output: Tensor = self.base(x)
+        return output + functional.linear(down, self.lora_b.to(x.dtype))
+
+
+class LoraModel:
+    """The LoRA layers of a model: its only trainable parameters."""
+
+    def __init__(self, model: nn.Module, ranks: Mapping[str, int], *, dropout: float = 0.0) -> None:
+        """Freeze `model` and wrap the linear modules that `ranks` names; the update is zero until it is set.
+
+        Raises:
+            IncompatibleError: A name is not a linear module of the model.
+        """
+        model.requires_grad_(requires_grad=False)
+        self.layers: dict[str, LoraLinear] = {}
+        for name, rank in ranks.items():
+            parent, _, child = name.rpartition(".")
+            try:
+                linear = model.get_submodule(name)
+            except AttributeError:
+                linear = None
+            if not isinstance(linear, nn.Linear):
+                raise IncompatibleError(f"{name} is not a linear module of the base")
+            layer = LoraLinear(linear, rank, dropout)
+            setattr(model.get_submodule(parent), child, layer)
+            self.layers[name] = layer
+
+    @torch.no_grad()
+    def set_factors(self, factors: Mapping[str, Factors]) -> None:
+        """Copy the factors of every module; ranks and shapes must be those of the layers."""
+        if factors.keys() != self.layers.keys():
+            raise ValueError("factors must be given for exactly the modules that carry LoRA layers")
+        for name, layer in self.layers.items():
+            layer.lora_a.copy_(factors[name].a)
+            layer.lora_b.copy_(factors[name].b)
+
+    def factors(self) -> dict[str, Factors]:
+        """Return a copy of the factors of every module, float32 on the CPU."""
+        return {
+            name: Factors(layer.lora_a.detach().cpu().clone(), layer.lora_b.detach().cpu().clone())
+            for name, layer in self.layers.items()
+        }
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return the trainable parameters as `<module>.lora_A` and `<module>.lora_B`, in a fixed order."""
+        named: dict[str, nn.Parameter] = {}
+        for name, layer in self.layers.items():
+            named |= {f"{name}.lora_A": layer.lora_a, f"{name}.lora_B": layer.lora_b}
+        return named
