@@ -59,6 +59,7 @@ class Reason(StrEnum):
     CONSENT_MISSING = "ConsentMissing"
     FIELD_CONFLICT = "FieldConflict"
     NOT_ADMITTED = "NotAdmitted"
+    NOT_ELIGIBLE = "NotEligible"
     RELEASE_NOT_FOUND = "ReleaseNotFound"
     REQUEST_TOO_LARGE = "RequestTooLarge"
     SERVED_NAME_CONFLICT = "ServedNameConflict"
@@ -102,7 +103,8 @@ class Entry:
 
 
 _RELEASE = ("BaseModelRelease.Accepted", "BaseModelRelease.Ready", "BaseModelRelease.Complete")
-_ADAPTING = ("AdapterBinding.UpToDate", "AdapterBinding.Adapted", "AdapterBinding.Evaluated")
+_ADAPTING = ("AdapterBinding.UpToDate",)
+_EVALUATED = ("AdapterBinding.Adapted", "AdapterBinding.Evaluated")
 _BINDING = ("AdapterBinding.Ready", "AdapterBinding.UpToDate")
 _SERVER = ("AdapterServer.Ready", "AdapterServer.UpToDate")
 _RETRY = (
@@ -135,9 +137,10 @@ REGISTRY: dict[Reason, Entry] = {
         meaning="Every eligible binding came to an end, some without being promoted to the release.",
         remedy="`status.failureSamples` names up to ten of them; each binding's condition UpToDate says why.",
     ),
-    Reason.GATE_PASSED: _good(_ADAPTING[1:], "An adapter for the newest release passed its gate."),
+    Reason.GATE_PASSED: _good(_EVALUATED, "An adapter for the newest release passed its gate."),
     Reason.NEWEST_RELEASE: _good(
-        (*_ADAPTING[:2], _SERVER[1]), "What is in use is on the newest release in which the object takes part."
+        (*_ADAPTING, _EVALUATED[0], _SERVER[1]),
+        "What is in use is on the newest release in which the object takes part.",
     ),
     Reason.NO_BINDINGS: Entry(
         conditions=(_RELEASE[2], *_SERVER),
@@ -148,7 +151,7 @@ REGISTRY: dict[Reason, Entry] = {
         (_BINDING[0], _SERVER[0]), "The pair is in use; with a server, its roll-out was seen to be complete."
     ),
     Reason.SOURCE_PINNED: _good(
-        _ADAPTING[1:], "The adapter is the one that spec.source pins by digest; it was not made or evaluated here."
+        _EVALUATED, "The adapter is the one that spec.source pins by digest; it was not made or evaluated here."
     ),
     Reason.SUPERSEDED: _good(_RELEASE[2:], "All bindings take part in a newer release."),
     Reason.AWAITING_BINDINGS: Entry(
@@ -156,9 +159,7 @@ REGISTRY: dict[Reason, Entry] = {
         meaning="Members are still being re-adapted to the newest release; the server moves when all have passed.",
         remedy="`status.blockers` names up to ten members that have not passed, each with its reason.",
     ),
-    Reason.AWAITING_SERVER: _good(
-        (*_BINDING, "AdapterBinding.Adapted"), "The adapter may be served, and the server has not rolled it out yet."
-    ),
+    Reason.AWAITING_SERVER: _good(_BINDING, "The adapter may be served, and the server has not rolled it out yet."),
     Reason.IN_PROGRESS: _good(_RELEASE[2:], "Eligible bindings are on their way to the release."),
     Reason.QUEUED: _good(
         _ADAPTING, "The re-adaptation waits for a slot of the release (`spec.rollout.maxRunningJobs`) or for its queue."
@@ -229,6 +230,12 @@ REGISTRY: dict[Reason, Entry] = {
         "The server does not admit bindings of this namespace.",
         "Widen `spec.allowedBindings` of the AdapterServer, or name another server.",
     ),
+    Reason.NOT_ELIGIBLE: _owner(
+        ("AdapterServer.blockers",),
+        "The member takes no part in the release, so the server cannot move to it.",
+        "Admit the member's namespace in `spec.allowedNamespaces` of the release and of its profile, or give the "
+        "member another server.",
+    ),
     Reason.RELEASE_NOT_FOUND: _owner(
         (*_BINDING, *_SERVER),
         "The release that `spec.source.releaseName` or `spec.initialReleaseName` names does not exist.",
@@ -296,12 +303,12 @@ REGISTRY: dict[Reason, Entry] = {
         "The trainer image could not be pulled in time.",
         f"Check `spec.image` of the TrainerProfile and the nodes' access to the registry. {_RETRY}",
     ),
-    Reason.INCOMPATIBLE: _owner(
+    Reason.INCOMPATIBLE: _release(
         _ADAPTING,
         "The adapter cannot be carried to the new base: shapes, tokenizer, adapter type or rank differ.",
         "Train an adapter on the new base and name it in `spec.source`.",
     ),
-    Reason.INTEGRITY_FAILED: _owner(
+    Reason.INTEGRITY_FAILED: _release(
         _ADAPTING,
         "A digest does not match, or an artifact has a forbidden form.",
         "Compare the digests in the spec with `relora digest URI`; only safetensors and JSON are read.",
@@ -311,7 +318,7 @@ REGISTRY: dict[Reason, Entry] = {
         "The dataset is missing, unreadable or inconsistent with the task.",
         f"The message names the file and the field. Correct it and its digest. {_RETRY}",
     ),
-    Reason.NON_FINITE_LOSS: _owner(
+    Reason.NON_FINITE_LOSS: _release(
         _ADAPTING,
         "NaN or infinity appeared in weights, data or loss.",
         f"Lower `spec.readaptation.tuning.learningRate`, or check the weights. {_RETRY}",
@@ -337,7 +344,7 @@ REGISTRY: dict[Reason, Entry] = {
         "No node could take the pod in time.",
         f"Compare the pod's resources, node selector and tolerations with the cluster's nodes. {_RETRY}",
     ),
-    Reason.ROLLED_BACK: _owner(
+    Reason.ROLLED_BACK: _release(
         (_BINDING[1], _SERVER[1]),
         "The roll-out did not end in time, and the previous set was put back.",
         "The message tells why the new pods did not get ready. Then set the annotation relora.dev/retryRequestedAt "

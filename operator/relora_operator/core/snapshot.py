@@ -70,3 +70,6 @@ class ServerSnapshot:
     """Every binding that names the server, admitted or not."""
     family: tuple[BaseModelRelease, ...]
     namespaces: dict[str, NamespaceView] = field(default_factory=dict)
+    """Those of the members and of the server."""
+    profiles: dict[str, TrainerProfile] = field(default_factory=dict)
+    """By name; those that the family's releases name."""

@@ -1,0 +1,192 @@
+"""The conditions of a binding."""
+
+from dataclasses import dataclass
+
+from relora_contract.api.binding import AdapterBinding, BindingConditionType, Candidate
+from relora_contract.api.profile import TrainerProfile
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.report import StepOutcome, Verdict
+from relora_operator.core.blockers import blocks
+from relora_operator.core.conditions import Wanted, false, true
+from relora_operator.core.lineage import Chain, Refusal
+from relora_operator.core.observed import NamespaceView
+from relora_operator.core.obstacles import Obstacle
+from relora_operator.core.pairs import Pair
+from relora_operator.core.reasons import REGISTRY, Blame, Reason, parse_reason
+from relora_operator.core.serving import Seat
+
+_VERDICT_REASONS = {
+    Verdict.PASSED: Reason.GATE_PASSED,
+    Verdict.FAILED: Reason.GATE_FAILED,
+    Verdict.INCONCLUSIVE: Reason.GATE_INCONCLUSIVE,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """Everything that the conditions tell of."""
+
+    binding: AdapterBinding
+    """With the status that is about to be written."""
+    start: Pair | None
+    target: BaseModelRelease | None
+    """The newer release to which the binding is carried; None when there is none."""
+    place: Seat | None
+    waiting: Obstacle | None
+    """What the candidate waits for, or what its Job does."""
+    chain: Chain
+    namespaces: dict[str, NamespaceView]
+    profiles: dict[str, TrainerProfile]
+
+
+def conditions(outlook: Outlook) -> list[Wanted]:
+    """Return the wanted conditions; Reconciling and Stalled only while they hold."""
+    up_to_date = _up_to_date(outlook)
+    ready = _ready(outlook, up_to_date)
+    wanted = [ready, up_to_date, _adapted(outlook, up_to_date), _evaluated(outlook, up_to_date)]
+    stalled = _stalled(ready, up_to_date)
+    if stalled is not None:
+        wanted.append(true(BindingConditionType.STALLED, stalled.reason, stalled.message))
+    elif ready.status != "True":
+        wanted.append(true(BindingConditionType.RECONCILING, ready.reason, ready.message))
+    return wanted
+
+
+def _served(outlook: Outlook) -> bool:
+    """Tell whether the recorded pair is what the promoted set serves, or still serves while another set arrives."""
+    current, place = outlook.binding.status.current, outlook.place
+    if current is None or place is None:
+        return current is not None
+    if place.promoted is not None:
+        return (place.promoted.release, place.promoted.adapter.digest) == (
+            current.release_name,
+            current.adapter.digest,
+        )
+    return place.arriving is not None and place.promoted_release == current.release_name
+
+
+def _ready(outlook: Outlook, up_to_date: Wanted) -> Wanted:
+    kind, current, place = BindingConditionType.READY, outlook.binding.status.current, outlook.place
+    if current is not None and _served(outlook):
+        return true(kind, Reason.PROMOTED, f"adapter {current.adapter.digest[:19]} on release {current.release_name}")
+    if place is not None and place.refusal is not None:
+        return false(kind, place.refusal.reason, place.refusal.message)
+    if up_to_date.status == "True":
+        return false(kind, Reason.AWAITING_SERVER, "the server does not serve the pair")
+    return false(kind, up_to_date.reason, up_to_date.message)
+
+
+def _up_to_date(outlook: Outlook) -> Wanted:
+    kind, binding = BindingConditionType.UP_TO_DATE, outlook.binding
+    if outlook.start is None:
+        name = binding.spec.source.release_name
+        return false(
+            kind,
+            Reason.RELEASE_NOT_FOUND,
+            f"spec.source.releaseName: the model {binding.spec.model} has no release {name}",
+        )
+    if outlook.target is None:
+        return _without_newer(outlook, outlook.start)
+    return _upgrading(outlook, outlook.target.metadata.name)
+
+
+def _without_newer(outlook: Outlook, start: Pair) -> Wanted:
+    current = outlook.binding.status.current
+    if current is None or (current.release_name, current.adapter.digest) != (start.release, start.adapter.digest):
+        return _awaiting(outlook, start.release)
+    message = f"release {current.release_name} is the newest eligible one"
+    return true(BindingConditionType.UP_TO_DATE, Reason.NEWEST_RELEASE, message)
+
+
+def _upgrading(outlook: Outlook, name: str) -> Wanted:
+    kind, candidate = BindingConditionType.UP_TO_DATE, outlook.binding.status.candidate
+    if candidate is not None and candidate.release_name == name:
+        if candidate.adapter is not None:
+            return _awaiting(outlook, name)
+        reason = parse_reason(candidate.reason)
+        if reason is not None:
+            return false(kind, reason, candidate.message or "")
+    if outlook.waiting is not None:
+        return false(kind, outlook.waiting.reason, outlook.waiting.message)
+    return false(kind, Reason.QUEUED, f"the re-adaptation to release {name} is about to start")
+
+
+def _awaiting(outlook: Outlook, release_name: str) -> Wanted:
+    """Say why a pair for `release_name` that may be served is not promoted yet."""
+    told = _server_wide(outlook.place, release_name) or _in_between(outlook, release_name)
+    if told is None:
+        told = Refusal(Reason.AWAITING_SERVER, f"the pair for {release_name} is not rolled out yet")
+    return false(BindingConditionType.UP_TO_DATE, told.reason, told.message)
+
+
+def _server_wide(place: Seat | None, release_name: str) -> Refusal | None:
+    if place is None or place.refusal is not None:
+        return place.refusal if place is not None else None
+    return place.rolled_back if place.rolled_back_release == release_name else None
+
+
+def _in_between(outlook: Outlook, release_name: str) -> Refusal | None:
+    """Explain a server that is on another release than the pair."""
+    place, release = outlook.place, outlook.chain.known.get(release_name)
+    if place is None or release is None or place.promoted_release in {None, release_name}:
+        return None
+    if any(later.metadata.name == place.promoted_release for later in outlook.chain.after(release_name, None)):
+        message = f"the server serves release {place.promoted_release}, in which the binding takes no part"
+        return Refusal(Reason.BASE_SKEW, message)
+    members = blocks(place.members, release, outlook.chain, outlook.namespaces, outlook.profiles)
+    stuck = [block.binding.metadata for block in members if block.final]
+    if not stuck:
+        return Refusal(Reason.AWAITING_SERVER, f"the server moves to {release_name} when all its bindings have passed")
+    # Names in other namespaces are the server owner's to see.
+    own = outlook.binding.metadata.namespace
+    named = ", ".join(
+        metadata.name if metadata.namespace == own else "a binding of another namespace" for metadata in stuck[:3]
+    )
+    return Refusal(Reason.SERVER_BLOCKED, f"the server cannot move to {release_name}: {named} did not pass")
+
+
+def _of_use(outlook: Outlook) -> Candidate | None:
+    """Return the candidate when it is for the release that the binding is on, or is carried to."""
+    candidate, current = outlook.binding.status.candidate, outlook.binding.status.current
+    if candidate is None:
+        return None
+    wanted = outlook.target.metadata.name if outlook.target else current.release_name if current else None
+    return candidate if candidate.release_name == wanted else None
+
+
+def _adapted(outlook: Outlook, up_to_date: Wanted) -> Wanted:
+    kind, candidate = BindingConditionType.ADAPTED, _of_use(outlook)
+    if candidate is not None and candidate.adapter is not None:
+        return true(kind, Reason.GATE_PASSED, f"an adapter for release {candidate.release_name} passed its gate")
+    if outlook.target is not None or outlook.start is None:
+        return false(kind, up_to_date.reason, up_to_date.message)
+    if outlook.start.adapter.digest == outlook.binding.spec.source.digest:
+        return true(kind, Reason.SOURCE_PINNED, f"spec.source pins an adapter for release {outlook.start.release}")
+    return true(kind, Reason.NEWEST_RELEASE, f"the adapter was made for release {outlook.start.release}")
+
+
+def _evaluated(outlook: Outlook, up_to_date: Wanted) -> Wanted:
+    kind, candidate = BindingConditionType.EVALUATED, _of_use(outlook)
+    if candidate is not None and candidate.adapter is not None:
+        return true(kind, Reason.GATE_PASSED, "the gate passed")
+    judged = [
+        step
+        for step in (candidate.steps if candidate else [])
+        if step.verdict is not None and step.outcome is StepOutcome.SUCCEEDED
+    ]
+    if judged and judged[-1].verdict is not None:
+        step = judged[-1]
+        return true(kind, _VERDICT_REASONS[judged[-1].verdict], f"step {step.name}: gate {step.verdict}")
+    if outlook.target is not None or outlook.start is None:
+        return false(kind, up_to_date.reason, up_to_date.message)
+    if outlook.start.adapter.digest == outlook.binding.spec.source.digest:
+        return false(kind, Reason.SOURCE_PINNED, "the adapter is pinned by spec.source and was not evaluated here")
+    return true(kind, Reason.GATE_PASSED, f"the gate passed on release {outlook.start.release}")
+
+
+def _stalled(ready: Wanted, up_to_date: Wanted) -> Wanted | None:
+    """Return what only a person can resolve. A failed upgrade is no such thing while the old pair serves."""
+    if ready.status != "True":
+        return ready if REGISTRY[ready.reason].terminal else None
+    entry = REGISTRY[up_to_date.reason]
+    return up_to_date if entry.terminal and entry.blame is Blame.OWNER else None

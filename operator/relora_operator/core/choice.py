@@ -1,0 +1,80 @@
+"""Which request a binding is to pursue: keep the candidate, open another, or none."""
+
+from dataclasses import replace
+
+from relora_contract.api.binding import AdapterBinding, Candidate
+from relora_contract.api.release import BaseModelRelease
+from relora_operator.core.attempts import active, retried, retry_request
+from relora_operator.core.candidate import opened
+from relora_operator.core.eligibility import newest_eligible
+from relora_operator.core.lineage import Chain
+from relora_operator.core.pairs import Pair
+from relora_operator.core.serving import Seat
+from relora_operator.core.snapshot import BindingSnapshot
+from relora_operator.core.work import ReadaptationWork
+
+
+def upgrade_target(
+    snapshot: BindingSnapshot, binding: AdapterBinding, start: Pair | None, chain: Chain
+) -> BaseModelRelease | None:
+    """Return the newest eligible release, if it is newer than the pair that a re-adaptation starts from."""
+    newest = newest_eligible(chain, snapshot.namespace, snapshot.profiles)
+    if start is None or newest is None:
+        return None
+    current = binding.status.current
+    newer = chain.after(start.release, current.promoted_time if current else None)
+    return newest if any(release.metadata.name == newest.metadata.name for release in newer) else None
+
+
+def choose(
+    snapshot: BindingSnapshot,
+    binding: AdapterBinding,
+    *,
+    start: Pair | None,
+    target: BaseModelRelease | None,
+    work: ReadaptationWork | None,
+    place: Seat | None,
+    job_present: bool,
+) -> Candidate | None:
+    """Return the candidate to pursue. `work` is None while the target's profile does not exist."""
+    candidate = binding.status.candidate
+    if candidate is not None and _is_arriving(candidate, place):
+        return candidate
+    if target is None:
+        return candidate if candidate is not None and _still_improves(binding, candidate, start) else None
+    if work is None:
+        return candidate if candidate is not None and candidate.release_name == target.metadata.name else None
+    if candidate is not None and _pursues(candidate, work, job_present=job_present):
+        return retried(candidate, retry_request(binding.metadata))
+    return opened(work, snapshot.jobs, candidate)
+
+
+def _is_arriving(candidate: Candidate, place: Seat | None) -> bool:
+    """Tell whether a roll-out under way brings a pair of the candidate: then it is kept until that ends."""
+    arriving = place.arriving if place is not None else None
+    return (
+        arriving is not None
+        and arriving.release == candidate.release_name
+        and any(step.adapter_digest == arriving.adapter.digest for step in candidate.steps)
+    )
+
+
+def _still_improves(binding: AdapterBinding, candidate: Candidate, start: Pair | None) -> bool:
+    """Tell whether the candidate is for the release in use: what it made is in use, or it makes something better."""
+    if start is None or candidate.release_name != start.release:
+        return False
+    pinned = start.adapter.digest == binding.spec.source.digest
+    return not (pinned and active(candidate))
+
+
+def _pursues(candidate: Candidate, work: ReadaptationWork, *, job_present: bool) -> bool:
+    """Tell whether the candidate is for this very work.
+
+    A newer trainer image alone ends no Job that runs and discards no adapter that passed.
+    """
+    if candidate.release_name != work.target.metadata.name or candidate.gates_digest != work.gates_digest:
+        return False
+    if candidate.request_digest == work.request_digest:
+        return True
+    good = candidate.adapter is not None or (active(candidate) and job_present)
+    return good and candidate.request_digest == replace(work, image=candidate.image).request_digest

@@ -1,0 +1,27 @@
+"""Jobs that are no longer needed: what still runs is deleted, what ended gets a time to live."""
+
+from collections.abc import Iterable, Iterator
+
+from relora_operator.core.actions import DeleteJob, SetJobTtl
+from relora_operator.core.observed import JobView
+
+SUCCESS_TTL_SECONDS = 3600
+FAILURE_TTL_SECONDS = 7 * 86_400
+
+
+def deletion(job: JobView) -> DeleteJob:
+    """Return the deletion of a Job as it was seen."""
+    return DeleteJob(namespace=job.namespace, name=job.name, uid=job.uid, resource_version=job.resource_version)
+
+
+def ends(unneeded: Iterable[JobView]) -> Iterator[DeleteJob]:
+    """Yield the deletion of every Job that may still run a pod."""
+    return (deletion(job) for job in unneeded if job.live and not job.deleting)
+
+
+def expiries(recorded: Iterable[JobView]) -> Iterator[SetJobTtl]:
+    """Yield the time to live of every finished Job; the caller passes those whose outcome is in the status."""
+    for job in recorded:
+        if not job.live and not job.has_ttl and not job.deleting:
+            seconds = SUCCESS_TTL_SECONDS if job.complete else FAILURE_TTL_SECONDS
+            yield SetJobTtl(namespace=job.namespace, name=job.name, uid=job.uid, seconds=seconds)

@@ -1,0 +1,125 @@
+"""The next Job of a binding: an attempt, a report, or none, and then what is waited for."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from relora_contract.api.binding import Candidate
+from relora_contract.api.profile import TrainerProfile
+from relora_operator.core.attempts import active, ended, next_attempt, started
+from relora_operator.core.candidate import unfinished_reset
+from relora_operator.core.judgement import Judgement, Standing
+from relora_operator.core.obstacles import Obstacle, delta_digest_of, obstacle
+from relora_operator.core.progress import Progress
+from relora_operator.core.reasons import Reason
+from relora_operator.core.serving import Seat
+from relora_operator.core.snapshot import BindingSnapshot
+from relora_operator.core.work import ReadaptationWork
+from relora_operator.manifests.jobs import JobManifest, RequestTooLargeError, readaptation_job
+from relora_operator.manifests.requests import readaptation_request
+
+DEFAULT_MAX_RANK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Next:
+    """What follows for the candidate."""
+
+    candidate: Candidate | None = None
+    create: JobManifest | None = None
+    waiting: Obstacle | None = None
+
+
+def next_job(
+    snapshot: BindingSnapshot,
+    progress: Progress,
+    work: ReadaptationWork | None,
+    *,
+    profile: TrainerProfile | None,
+    place: Seat | None,
+    now: datetime,
+) -> Next:
+    """Return what follows. `work` is what the binding asks for now; it may differ from what the candidate is for."""
+    candidate, judgement = progress.candidate, progress.judgement
+    if candidate is None:
+        return Next()
+    own = _own_work(candidate, work)
+    if candidate.adapter is not None and not _worth_watching(judgement, own):
+        return Next(candidate=_closed(candidate, now))
+    if judgement is not None and judgement.standing is Standing.ON_ITS_WAY:
+        return Next(candidate=candidate, waiting=_waiting(judgement))
+    if judgement is not None and judgement.standing is Standing.LOST:
+        create = _job(own, profile, candidate.attempt, place, report=True) if progress.report is None else None
+        return Next(candidate=candidate, create=create, waiting=_waiting(judgement))
+    if candidate.adapter is not None or candidate.reason is not None or own is None or profile is None:
+        return Next(candidate=candidate)
+    return _attempt(snapshot, candidate, own, profile=profile, place=place, now=now)
+
+
+def _attempt(
+    snapshot: BindingSnapshot,
+    candidate: Candidate,
+    work: ReadaptationWork,
+    *,
+    profile: TrainerProfile,
+    place: Seat | None,
+    now: datetime,
+) -> Next:
+    waiting = obstacle(snapshot, candidate, work, place, now)
+    if waiting is not None and waiting.reason is not Reason.QUEUED:
+        return Next(candidate=candidate, waiting=waiting)
+    try:
+        create = _job(work, profile, next_attempt(candidate), place, report=False)
+    except RequestTooLargeError as error:
+        return Next(candidate=candidate, waiting=Obstacle(Reason.REQUEST_TOO_LARGE, str(error)))
+    if waiting is not None or create is None:
+        return Next(candidate=candidate, waiting=waiting)
+    return Next(
+        candidate=started(unfinished_reset(candidate), create.name, now),
+        create=create,
+        waiting=Obstacle(Reason.STARTING, f"Job {create.name} is created"),
+    )
+
+
+def _worth_watching(judgement: Judgement | None, own: ReadaptationWork | None) -> bool:
+    """Tell whether the Job of a pair that passed may still bring a better one."""
+    if judgement is None:
+        return False
+    return judgement.standing is Standing.ON_ITS_WAY or (judgement.standing is Standing.LOST and own is not None)
+
+
+def _own_work(candidate: Candidate, work: ReadaptationWork | None) -> ReadaptationWork | None:
+    """Return the work that the candidate is for, with the image that its request digest covers."""
+    if work is None:
+        return None
+    own = replace(work, image=candidate.image)
+    return own if own.request_digest == candidate.request_digest else None
+
+
+def _waiting(judgement: Judgement) -> Obstacle:
+    return Obstacle(judgement.reason, judgement.message, judgement.look_again_at)
+
+
+def _closed(candidate: Candidate, now: datetime) -> Candidate:
+    if not active(candidate):
+        return candidate
+    passed = Judgement(standing=Standing.SUCCEEDED, reason=Reason.GATE_PASSED, message="")
+    return ended(candidate, passed, 1, now)
+
+
+def _job(
+    work: ReadaptationWork | None,
+    profile: TrainerProfile | None,
+    attempt: int,
+    place: Seat | None,
+    *,
+    report: bool,
+) -> JobManifest | None:
+    if work is None or profile is None:
+        return None
+    mounted = readaptation_request(
+        work,
+        profile,
+        delta_manifest_digest=delta_digest_of(work) if work.needs_delta else None,
+        max_lora_rank=place.max_lora_rank if place is not None else DEFAULT_MAX_RANK,
+    )
+    return readaptation_job(work, attempt, mounted, profile, report=report)

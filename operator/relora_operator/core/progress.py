@@ -1,0 +1,60 @@
+"""What the Job of a binding's candidate has brought since the status was written."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from relora_contract.api.binding import AdapterBinding, Candidate
+from relora_contract.api.profile import TrainerProfile
+from relora_operator.core.attempts import active, add_active_seconds, assess, ended, jobs_of, look
+from relora_operator.core.candidate import verdict_of, with_steps
+from relora_operator.core.judgement import Judgement, Standing
+from relora_operator.core.lineage import Chain
+from relora_operator.core.observed import JobView
+from relora_operator.core.snapshot import BindingSnapshot
+from relora_operator.manifests.requests import store_uri
+
+DEFAULT_START_DEADLINE_SECONDS = 3600
+DEFAULT_MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The candidate as it is now."""
+
+    candidate: Candidate | None = None
+    judgement: Judgement | None = None
+    """How the Job of the attempt stands; None when there is none, or it had ended before."""
+    job: JobView | None = None
+    """The Job of the attempt, unless it is being deleted."""
+    report: JobView | None = None
+    """Its report Job."""
+
+
+def profile_of(release_name: str, chain: Chain, snapshot: BindingSnapshot) -> TrainerProfile | None:
+    """Return the profile by which the Jobs of a release run."""
+    release = chain.known.get(release_name)
+    return snapshot.profiles.get(release.spec.profile_ref.name) if release is not None else None
+
+
+def follow(binding: AdapterBinding, snapshot: BindingSnapshot, chain: Chain, now: datetime) -> Progress:
+    """Bring the candidate of `binding`, whose status may be newer than the snapshot's, up to date with its Jobs."""
+    candidate = binding.status.candidate
+    if candidate is None:
+        return Progress()
+    profile = profile_of(candidate.release_name, chain, snapshot)
+    store = store_uri(profile, binding.metadata.namespace) if profile is not None else None
+    jobs = jobs_of(candidate, snapshot.jobs, kind="readaptation", gates_digest=candidate.gates_digest)
+    job = jobs.current if jobs.current is not None and not jobs.current.deleting else None
+    if not active(candidate):
+        return Progress(
+            candidate=with_steps(candidate, candidate.steps, binding, store, now), job=job, report=jobs.report
+        )
+    steps = look(candidate, jobs, [step.name for step in candidate.steps], candidate.steps)
+    candidate = with_steps(candidate, steps, binding, store, now)
+    deadline = profile.spec.effective_pre_running_deadline_seconds if profile else DEFAULT_START_DEADLINE_SECONDS
+    judgement = assess(jobs, steps, start_deadline_seconds=deadline, now=now)
+    if judgement is not None and job is not None and judgement.standing in {Standing.SUCCEEDED, Standing.FAILED}:
+        judgement = verdict_of(candidate, judgement)
+        attempts = binding.spec.effective_readaptation.max_attempts or DEFAULT_MAX_ATTEMPTS
+        candidate = ended(add_active_seconds(candidate, job), judgement, attempts, job.finished_at or now)
+    return Progress(candidate=candidate, judgement=judgement, job=job, report=jobs.report)

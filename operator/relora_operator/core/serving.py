@@ -1,0 +1,130 @@
+"""What a binding sees of its server: its seat, the pair that is promoted under its name, and what is on the way."""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from relora_contract.api.binding import AdapterBinding
+from relora_contract.api.server import AdapterServer, ServerConditionType
+from relora_contract.artifacts import ArtifactRef
+from relora_contract.serving import ServingSet
+from relora_operator.core.conditions import find, holds, reason_of
+from relora_operator.core.lineage import Refusal
+from relora_operator.core.membership import Member, binding_key, membership, served_name
+from relora_operator.core.observed import TargetView
+from relora_operator.core.pairs import Pair
+from relora_operator.core.reasons import Reason
+from relora_operator.core.snapshot import ServerContext
+
+SERVER_WIDE = (
+    Reason.TARGET_NOT_FOUND,
+    Reason.CONSENT_MISSING,
+    Reason.TARGET_CONTROLLED,
+    Reason.TARGET_CONFLICT,
+    Reason.FIELD_CONFLICT,
+    Reason.RELEASE_NOT_FOUND,
+)
+"""Reasons of a stalled server that keep every binding of it from being served."""
+
+
+def live_set(target: TargetView | None) -> ServingSet | None:
+    """Return the set in the target's annotation; None when there is none that can be read."""
+    if target is None or target.serving_set is None:
+        return None
+    try:
+        return ServingSet.model_validate_json(target.serving_set)
+    except ValidationError:
+        return None
+
+
+def target_refusal(server: AdapterServer, target: TargetView | None) -> Refusal | None:
+    """Return why the target cannot be written to."""
+    name = server.spec.target_ref.name
+    if target is None:
+        return Refusal(Reason.TARGET_NOT_FOUND, f"Deployment {name} (spec.targetRef) does not exist")
+    if target.consent != server.metadata.name:
+        return Refusal(
+            Reason.CONSENT_MISSING,
+            f"Deployment {name} does not carry the label relora.dev/adapter-server: {server.metadata.name}",
+        )
+    if target.controlled:
+        return Refusal(Reason.TARGET_CONTROLLED, f"Deployment {name} has a controller owner")
+    return None
+
+
+def promoted_digest(server: AdapterServer) -> str | None:
+    """Return the digest of the set that was seen completely rolled out, unless it is being put back just now."""
+    current, candidate = server.status.current, server.status.candidate
+    if current is None:
+        return None
+    restoring = candidate is not None and candidate.state == "RollingOut" and candidate.set_digest == current.set_digest
+    return None if restoring else current.set_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """A binding's place on its server."""
+
+    refusal: Refusal | None = None
+    promoted: Pair | None = None
+    """What the promoted set serves under the binding's name."""
+    arriving: Pair | None = None
+    """What the set under way serves under the binding's name, while the promoted one still serves."""
+    promoted_release: str | None = None
+    rolled_back: Refusal | None = None
+    """Why the last roll-out was taken back, when nothing more of it is tried."""
+    rolled_back_release: str | None = None
+    members: tuple[Member, ...] = ()
+    max_lora_rank: int = 64
+
+
+def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
+    """Return the binding's seat; None when it names no server."""
+    ref = binding.spec.server_ref
+    if ref is None:
+        return None
+    if context is None or context.server.metadata.deletion_timestamp is not None:
+        where = f"{ref.namespace or binding.metadata.namespace}/{ref.name}"
+        return Seat(refusal=Refusal(Reason.SERVER_NOT_FOUND, f"AdapterServer {where} (spec.serverRef) does not exist"))
+    server, live = context.server, live_set(context.target)
+    name = served_name(binding, server.metadata.namespace)
+    admitted = membership(server, live, context.members, context.namespaces)
+    refusal = admitted.refused.get(binding_key(binding)) or target_refusal(server, context.target) or _stalled(server)
+    current, candidate = server.status.current, server.status.candidate
+    promoted, arriving = None, None
+    if live is not None:
+        if promoted_digest(server) == live.digest:
+            promoted = _served(live, name)
+        elif candidate is not None and candidate.state != "RolledBack" and live.digest == candidate.set_digest:
+            arriving = _served(live, name)
+    taken_back = candidate if candidate is not None and candidate.state == "RolledBack" else None
+    return Seat(
+        refusal=refusal,
+        promoted=promoted,
+        arriving=arriving,
+        promoted_release=current.release_name if current else None,
+        rolled_back=Refusal(Reason.ROLLED_BACK, taken_back.message or "the roll-out failed") if taken_back else None,
+        rolled_back_release=taken_back.release_name if taken_back else None,
+        members=admitted.members,
+        max_lora_rank=server.spec.effective_max_lora_rank,
+    )
+
+
+def _stalled(server: AdapterServer) -> Refusal | None:
+    conditions = server.status.conditions
+    reason = reason_of(conditions, ServerConditionType.STALLED)
+    if not holds(conditions, ServerConditionType.STALLED) or reason not in SERVER_WIDE:
+        return None
+    condition = find(conditions, ServerConditionType.STALLED)
+    return Refusal(reason, f"AdapterServer {server.metadata.name}: {condition.message if condition else ''}")
+
+
+def _served(live: ServingSet, name: str) -> Pair | None:
+    for adapter in live.adapters:
+        if adapter.name == name:
+            return Pair(
+                release=live.release,
+                base=live.base,
+                adapter=ArtifactRef(uri=adapter.uri, digest=adapter.digest),
+            )
+    return None
