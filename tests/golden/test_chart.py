@@ -1,0 +1,183 @@
+"""The chart renders what it should, and refuses values that it does not know."""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from relora_operator.kube import resources
+from relora_operator.kube.resources import WATCHED, ResourceType
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts/relora-operator"
+Documents = list[dict[str, Any]]
+
+
+def of_kind(documents: Documents, kind: str) -> Documents:
+    return [document for document in documents if document["kind"] == kind]
+
+
+def test_everything_but_the_crds(render: Callable[..., str], expect: Callable[[str, str], None]) -> None:
+    expect("chart.yaml", render("crds.enabled=false"))
+
+
+def test_crds_of_the_chart_are_the_generated_ones(documents: Documents) -> None:
+    rendered = {document["metadata"]["name"]: document for document in of_kind(documents, "CustomResourceDefinition")}
+    generated = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    assert len(generated) == 4
+    for document in generated:
+        document["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+    assert rendered == {document["metadata"]["name"]: document for document in generated}
+
+
+def test_crds_go_with_the_chart_only_when_asked(render: Callable[..., str]) -> None:
+    assert "resource-policy" not in render("crds.keep=false")
+    assert "CustomResourceDefinition" in render("crds.keep=false")
+    assert "CustomResourceDefinition" not in render("crds.enabled=false")
+
+
+def test_every_value_has_an_effect(render: Callable[..., str]) -> None:
+    settings = {
+        "image.pullPolicy=Always": "imagePullPolicy: Always",
+        "imagePullSecrets[0].name=registry": "- name: registry",
+        "replicas=1": "replicas: 1",
+        "resources.limits.memory=1Gi": "memory: 1Gi",
+        "service.port=9000": "port: 9000",
+        "podLabels.team=ml": "team: ml",
+        "podAnnotations.note=x": "note: x",
+        "nodeSelector.pool=system": "pool: system",
+        "tolerations[0].key=system": "- key: system",
+        "affinity.nodeAffinity.x=y": "nodeAffinity:",
+        "priorityClassName=high": "priorityClassName: high",
+    }
+    default = render("crds.enabled=false")
+    for setting, line in settings.items():
+        assert line not in default
+        assert line in render("crds.enabled=false", setting)
+    assert "PodDisruptionBudget" not in render("crds.enabled=false", "podDisruptionBudget.enabled=false")
+    assert "aggregate-to" not in render("crds.enabled=false", "rbac.aggregate=false")
+    tried = {setting.partition("=")[0].partition(".")[0].partition("[")[0] for setting in settings}
+    tried |= {"crds", "podDisruptionBudget", "rbac"}
+    assert tried == set(yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")))
+
+
+def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
+    assert "image.repository is empty" in render(image=False, check=False)
+    assert "image.digest is empty" in render("image.repository=a/b", image=False, check=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"replica": 2}, "replica"),
+        ({"image": {"tag": "latest"}}, "tag"),
+        ({"image": {"digest": "sha256:abc"}}, "sha256:abc"),
+        ({"image": {"repository": "a/b@sha256:1"}}, "a/b@sha256:1"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "Sometimes"),
+        ({"replicas": -1}, "-1"),
+        ({"replicas": "two"}, "two"),
+        ({"crds": {"keep": "yes"}}, "yes"),
+        ({"rbac": {"create": True}}, "create"),
+        ({"resources": {"limit": {}}}, "limit"),
+        ({"service": {"port": 0}}, "0"),
+        ({"podLabels": {"a": 1}}, "1"),
+        ({"imagePullSecrets": ["registry"]}, "registry"),
+    ],
+)
+def test_wrong_values_are_refused(values: dict[str, object], field: str) -> None:
+    with pytest.raises(jsonschema.ValidationError, match=re.escape(field)):
+        jsonschema.validate(values, yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8")))
+
+
+def test_helm_refuses_what_the_schema_refuses(render: Callable[..., str]) -> None:
+    assert "additional properties 'replica' not allowed" in render("replica=3", check=False)
+
+
+def test_defaults_fit_their_schema_which_knows_every_one_of_them() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(values, schema)
+    assert set(values) == set(schema["properties"]) - {"global"}
+
+
+def test_every_value_is_documented() -> None:
+    lines = (CHART / "values.yaml").read_text(encoding="utf-8").splitlines()
+    undocumented = [
+        line
+        for before, line in itertools.pairwise(lines)
+        if re.match(r"^  (repository|digest|pullPolicy|enabled|keep|aggregate|port):", line)
+        and not before.startswith("  #")
+    ]
+    assert undocumented == []
+
+
+def granted(documents: Documents) -> Iterator[tuple[str, str, str]]:
+    """Yield group, resource and verb of each right of the operator's own roles."""
+    own = [
+        role
+        for role in of_kind(documents, "ClusterRole") + of_kind(documents, "Role")
+        if role["metadata"]["name"] == "relora-operator"
+    ]
+    assert len(own) == 2
+    for role in own:
+        for rule in role["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    yield from ((group, resource, verb) for verb in rule["verbs"])
+
+
+def test_no_role_has_a_wildcard_or_reads_secrets(documents: Documents) -> None:
+    for role in of_kind(documents, "ClusterRole") + of_kind(documents, "Role"):
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert not {"secrets", "configmaps", "pods/exec", "serviceaccounts/token"} & set(rule["resources"])
+
+
+def test_operator_may_do_what_its_code_does_and_nothing_else(documents: Documents) -> None:
+    used = [value for value in vars(resources).values() if isinstance(value, ResourceType)]
+    rights = set(granted(documents))
+    assert {(group, resource.partition("/")[0]) for group, resource, _ in rights} == {
+        (resource.group, resource.plural) for resource in used
+    }
+    for resource in WATCHED:
+        assert {(resource.group, resource.plural, verb) for verb in ("list", "watch")} <= rights
+    writes = {right for right in rights if right[2] not in {"get", "list", "watch"}}
+    assert writes == {
+        *(
+            ("relora.dev", f"{plural}/status", "patch")
+            for plural in ("basemodelreleases", "adapterbindings", "adapterservers")
+        ),
+        *(("batch", "jobs", verb) for verb in ("create", "patch", "delete")),
+        ("apps", "deployments", "patch"),
+        ("events.k8s.io", "events", "create"),
+        *(("coordination.k8s.io", "leases", verb) for verb in ("create", "update")),
+    }
+
+
+def test_pods_fulfil_the_restricted_pod_security_standard(documents: Documents) -> None:
+    (deployment,) = of_kind(documents, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+    assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} == {"emptyDir"}
+
+
+def test_service_and_budget_select_the_operators_pods(documents: Documents) -> None:
+    (deployment,) = of_kind(documents, "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"].items()
+    (service,), (budget,) = of_kind(documents, "Service"), of_kind(documents, "PodDisruptionBudget")
+    assert service["spec"]["selector"].items() <= labels
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels
