@@ -4,8 +4,7 @@ import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import s3fs
+from typing import TYPE_CHECKING
 
 from relora_contract.request import CredentialMount
 from relora_store.errors import ConfigurationError, NotFoundError
@@ -13,11 +12,10 @@ from relora_store.local_objects import LocalObjects
 from relora_store.localfiles import translated
 from relora_store.objects import Objects
 from relora_store.retry import Retry
-from relora_store.s3_objects import S3Objects
 
-CONNECT_SECONDS = 5
-READ_SECONDS = 60
-CONNECTIONS = 32
+if TYPE_CHECKING:
+    from relora_store.s3_connection import S3Connection
+
 DEFAULT_REGION = "us-east-1"
 """What S3 gateways other than AWS's expect when nothing is said."""
 
@@ -41,7 +39,7 @@ class Filesystems:
         self._credentials = credentials
         self._environ = environ
         self._retry = retry or Retry()
-        self._opened: dict[CredentialMount | None, s3fs.S3FileSystem] = {}
+        self._opened: dict[CredentialMount | None, S3Connection] = {}
 
     def open(self, uri: str) -> Objects:
         """Return the objects at and below `uri`. Nothing is asked of the store yet.
@@ -57,17 +55,17 @@ class Filesystems:
                 bucket, *parts = rest.rstrip("/").split("/")
                 if not bucket or any(part in {"", ".", ".."} for part in parts):
                     raise ConfigurationError(f"{uri} is not s3://<bucket>/<key>")
-                return S3Objects(self._s3(uri), bucket, "/".join(parts), self._retry)
+                return self._s3(uri).objects(bucket, "/".join(parts), self._retry)
             case _:
                 raise ConfigurationError(f"{uri}: only s3:// and file:// are read")
 
-    def _s3(self, uri: str) -> s3fs.S3FileSystem:
+    def _s3(self, uri: str) -> "S3Connection":
         mount = longest_match(self._credentials, uri)
         if mount not in self._opened:
             self._opened[mount] = self._connect(mount)
         return self._opened[mount]
 
-    def _connect(self, mount: CredentialMount | None) -> s3fs.S3FileSystem:
+    def _connect(self, mount: CredentialMount | None) -> "S3Connection":
         if mount is None:
             endpoint = self._environ.get("AWS_ENDPOINT_URL_S3") or self._environ.get("AWS_ENDPOINT_URL")
             region = self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
@@ -83,24 +81,10 @@ class Filesystems:
             token = _secret_value(folder, "AWS_SESSION_TOKEN")
         if endpoint and "@" in endpoint:
             raise ConfigurationError("the store's endpoint holds a user or a password; put them into the Secret")
-        filesystem = s3fs.S3FileSystem(
-            key=key,
-            secret=secret,
-            token=token,
-            endpoint_url=endpoint,
-            client_kwargs={"region_name": region or DEFAULT_REGION},
-            config_kwargs={
-                "connect_timeout": CONNECT_SECONDS,
-                "read_timeout": READ_SECONDS,
-                "max_pool_connections": CONNECTIONS,
-                "retries": {"mode": "standard", "total_max_attempts": 1},
-                "s3": {"addressing_style": "path"},
-            },
-            use_listings_cache=False,
-            skip_instance_cache=True,
-        )
-        filesystem.retries = 1
-        return filesystem
+        # s3fs takes over a second to import, which steps that only read a folder or a stored report need not wait for.
+        from relora_store.s3_connection import connect  # noqa: PLC0415 - see above
+
+        return connect(key=key, secret=secret, token=token, endpoint=endpoint, region=region or DEFAULT_REGION)
 
 
 def longest_match(credentials: Sequence[CredentialMount], uri: str) -> CredentialMount | None:

@@ -6,7 +6,7 @@ from typing import Protocol
 class Progress(Protocol):
     """Told by several threads at once."""
 
-    def begin(self, files: int, size: int) -> None:
+    def begin(self, files: int, size: int, /) -> None:
         """Say how many files and bytes there are in all."""
 
     def advance(self, size: int) -> None:
@@ -19,7 +19,7 @@ class Progress(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def begin(self, files: int, size: int) -> None:
+    def begin(self, files: int, size: int, /) -> None:
         """Say nothing."""
 
     def advance(self, size: int) -> None:

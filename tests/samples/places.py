@@ -47,7 +47,9 @@ class Place:
             path.write_bytes(data)
         else:
             bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
-            self.filesystems._s3(self.uri).call_s3("put_object", Bucket=bucket, Key=f"{prefix}/{key}", Body=data)
+            self.filesystems._s3(self.uri).filesystem.call_s3(
+                "put_object", Bucket=bucket, Key=f"{prefix}/{key}", Body=data
+            )
 
     def remove(self, key: str) -> None:
         """Remove an object behind the store's back."""
@@ -55,4 +57,4 @@ class Place:
             Path(self.uri.removeprefix("file://"), key).unlink()
         else:
             bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
-            self.filesystems._s3(self.uri).call_s3("delete_object", Bucket=bucket, Key=f"{prefix}/{key}")
+            self.filesystems._s3(self.uri).filesystem.call_s3("delete_object", Bucket=bucket, Key=f"{prefix}/{key}")

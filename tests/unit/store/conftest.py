@@ -42,7 +42,7 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             _wait_for(host, int(port), process)
             running = Gateway(f"http://{address}", secret)
             uri = f"s3://{BUCKET}"
-            running.filesystems()._s3(uri).call_s3("create_bucket", Bucket=BUCKET)
+            running.filesystems()._s3(uri).filesystem.call_s3("create_bucket", Bucket=BUCKET)
             yield running
         finally:
             process.terminate()

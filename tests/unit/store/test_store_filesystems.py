@@ -43,12 +43,12 @@ def test_a_mounted_secret_is_read_whole(tmp_path: Path) -> None:
         (tmp_path / name).write_text(value)
     credentials = CredentialMount(uri_prefix="s3://b", directory=str(tmp_path), endpoint="https://s3.example.org")
     filesystems = Filesystems([credentials], environ={"AWS_ACCESS_KEY_ID": "other"})
-    opened = filesystems._s3("s3://b/x")
+    opened = filesystems._s3("s3://b/x").filesystem
     assert (opened.key, opened.secret, opened.token) == ("key", "secret", "token")
     assert opened.endpoint_url == "https://s3.example.org"
     assert opened.client_kwargs == {"region_name": "eu-central-1"}
     assert opened.config_kwargs["s3"] == {"addressing_style": "path"}
-    assert filesystems._s3("s3://b/y") is opened
+    assert filesystems._s3("s3://b/y").filesystem is opened
 
 
 def test_without_a_mount_the_environment_counts() -> None:
@@ -58,7 +58,7 @@ def test_without_a_mount_the_environment_counts() -> None:
         "AWS_ENDPOINT_URL": "http://s3.team",
         "AWS_REGION": "here",
     }
-    opened = Filesystems(environ=environ)._s3("s3://b/x")
+    opened = Filesystems(environ=environ)._s3("s3://b/x").filesystem
     assert (opened.key, opened.secret, opened.token) == ("key", "secret", None)
     assert opened.endpoint_url == "http://s3.team"
     assert opened.client_kwargs == {"region_name": "here"}

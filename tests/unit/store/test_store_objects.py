@@ -126,7 +126,7 @@ def test_an_abandoned_upload_leaves_no_parts(gateway: Gateway, tmp_path: Path, m
     uri = f"s3://{BUCKET}/abandoned"
     with pytest.raises(IntegrityError):
         filesystems.open(uri).create_from_file("blob", path, "sha256:" + "0" * 64)
-    uploads = filesystems._s3(uri).call_s3("list_multipart_uploads", Bucket=BUCKET, Prefix="abandoned")
+    uploads = filesystems._s3(uri).filesystem.call_s3("list_multipart_uploads", Bucket=BUCKET, Prefix="abandoned")
     assert not uploads.get("Uploads")
 
 
