@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from relora_contract.artifacts import ArtifactRef, Manifest
+from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
 from relora_contract.report import Seconds, StepReport
 from relora_store.names import Content
 from relora_trainer.errors import StoppedError
@@ -23,8 +23,10 @@ class ArtifactStore(Protocol):
     def write_report(self, report: StepReport) -> StepReport:
         """Store a report, once. Return the one that is stored: an earlier one wins."""
 
-    def publish(self, folder: Path, manifest: Manifest) -> ArtifactRef:
-        """Store every file of `folder`, then a manifest that lists them. `manifest.files` is filled in here."""
+    def publish(
+        self, folder: Path, kind: ArtifactKind, provenance: Provenance, fingerprints: Sequence[Fingerprint] = ()
+    ) -> ArtifactRef:
+        """Store every file of `folder`, then a manifest that lists them."""
 
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""

@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from relora_contract.artifacts import ArtifactRef, Manifest
+from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
 from relora_contract.digests import model_digest
 from relora_contract.exitcodes import ExitCode
 from relora_contract.readaptation import Gate, Metric, Plan, Refine, Strategy, Task
@@ -37,7 +37,9 @@ class MemoryStore:
     def write_report(self, report: StepReport) -> StepReport:
         return self.reports.setdefault(report.step, report)
 
-    def publish(self, folder: Path, manifest: Manifest) -> ArtifactRef:
+    def publish(
+        self, folder: Path, kind: ArtifactKind, provenance: Provenance, fingerprints: Sequence[Fingerprint] = ()
+    ) -> ArtifactRef:
         raise AssertionError
 
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:

@@ -1,0 +1,41 @@
+"""The steps' store on top of `relora_store`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
+from relora_contract.report import StepReport
+from relora_contract.request import CredentialMount
+from relora_store.fetching import fetch_artifact
+from relora_store.filesystems import Filesystems
+from relora_store.manifests import publish_folder
+from relora_store.names import Content
+from relora_store.reports import publish_report, read_report
+from relora_store.store import open_store
+
+
+class StoreArtifacts:
+    """Reads anywhere that the credentials reach; writes below one store's root."""
+
+    def __init__(self, uri: str, credentials: Sequence[CredentialMount] = ()) -> None:
+        self._filesystems = Filesystems(credentials)
+        self._store = open_store(self._filesystems, uri)
+
+    def read_report(self, request_digest: str, step: str) -> StepReport | None:
+        """Return the stored report of a step, if there is one."""
+        stored = read_report(self._store, request_digest, step)
+        return stored.report if stored else None
+
+    def write_report(self, report: StepReport) -> StepReport:
+        """Store a report, once. Return the one that is stored: an earlier one wins."""
+        return publish_report(self._store, report).report
+
+    def publish(
+        self, folder: Path, kind: ArtifactKind, provenance: Provenance, fingerprints: Sequence[Fingerprint] = ()
+    ) -> ArtifactRef:
+        """Store every file of `folder`, then a manifest that lists them."""
+        return publish_folder(self._store, folder, kind=kind, provenance=provenance, fingerprints=fingerprints)
+
+    def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
+        """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""
+        return fetch_artifact(self._filesystems, ref, directory, content).path

@@ -1,0 +1,182 @@
+"""What every step of a re-adaptation does: prepare the inputs, judge a candidate, publish what passed."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from relora_contract.artifacts import ArtifactKind, ArtifactRef, Provenance
+from relora_contract.readaptation import Metric
+from relora_contract.report import MetricValue, Verdict
+from relora_contract.request import BaseRef
+from relora_trainer.adapter import Adapter, read_adapter, write_adapter
+from relora_trainer.datasets import Parts
+from relora_trainer.delta import linear_modules
+from relora_trainer.errors import IncompatibleError
+from relora_trainer.execution import StepContext, StepResult, versions
+from relora_trainer.factors import Factors
+from relora_trainer.fingerprint import fingerprints
+from relora_trainer.gate import judge, measure
+from relora_trainer.outcomes import Outcome
+from relora_trainer.preflight import check_bases
+from relora_trainer.records import read_outcomes, write_outcomes
+from relora_trainer.session import Session, choose_placement, open_session
+from relora_trainer.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
+GATE_RECORD = "gate.jsonl"
+MONITOR_RECORD = "monitor.jsonl"
+SERVED_BASE = "base"
+"""`base_model_name_or_path` of what is published; the server's fetcher writes the path that it serves."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the old adapter did on its own base."""
+
+    gate: list[Outcome]
+    monitor: list[Outcome]
+
+
+class Readapting:
+    """The inputs of one item, fetched and checked when they are first used."""
+
+    def __init__(self, context: StepContext, step: str) -> None:
+        self.context = context
+        self.step = step
+        self.item = context.item
+        self.workspace = Workspace(context.work, context.store)
+        self.placement = choose_placement()
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """The old adapter, checked against both bases and the server's limit."""
+        request = self.context.readaptation
+        with self.context.stopwatch.part("load"):
+            old = self.workspace.base(request.source_base)
+            new = self.workspace.base(request.target_base)
+            folder = self.workspace.adapter(self.item.adapter)
+            adapter = read_adapter(folder, linear_modules(check_bases(old, new)))
+        if adapter.rank > self.item.max_lora_rank:
+            raise IncompatibleError(
+                f"the adapter has rank {adapter.rank}, its server allows {self.item.max_lora_rank}: "
+                "raise maxLoRARank of the AdapterServer and the engine's own limit"
+            )
+        return adapter
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The disjoint parts of the dataset."""
+        with self.context.stopwatch.part("load"):
+            return self.workspace.parts(self.item)
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Rank of each adapted module."""
+        return {module: factors.rank for module, factors in self.adapter.factors.items()}
+
+    def open(self, base: BaseRef) -> Session:
+        """Load a base with the layers of the adapter."""
+        with self.context.stopwatch.part("load"):
+            return open_session(
+                self.workspace.base(base),
+                self.ranks,
+                self.item.task,
+                self.placement,
+                dropout=self.adapter.settings.lora_dropout,
+            )
+
+    def evaluate(self, session: Session, part: str) -> list[Outcome]:
+        """Score a part of the dataset with the factors that the session holds."""
+        session.model.eval()
+        with self.context.stopwatch.part("evaluate"):
+            items = session.encoder.encode(getattr(self.parts, part))
+
+            def progress(done: int, total: int) -> None:
+                self.context.stop.check()
+                self.context.progress.update(f"{self.step}: {part}", done, total)
+
+            return session.scorer.outcomes(items, progress)
+
+    def reference(self) -> Reference:
+        """Return what `port` recorded of the old adapter on its own base."""
+        ref = self.context.reports["port"].reference_outcomes
+        if ref is None:
+            raise IncompatibleError("the stored report of port has no reference outcomes")
+        folder = self.workspace.state(ref)
+        return Reference(read_outcomes(folder / GATE_RECORD), read_outcomes(folder / MONITOR_RECORD))
+
+    def judge_and_publish(
+        self,
+        session: Session,
+        reference: Sequence[Outcome],
+        *,
+        alpha: str | None = None,
+        beta: str | None = None,
+    ) -> StepResult:
+        """Ask the gate about the factors that the session holds; publish them when it passes.
+
+        What is judged is what will be served: the factors as they are stored, in the old adapter's precision.
+        """
+        factors = {name: pair.to(self.adapter.dtype).to(torch.float32) for name, pair in session.lora.factors().items()}
+        session.lora.set_factors(factors)
+        outcomes = self.evaluate(session, "gate")
+        verdict, evidence = judge(self.item.gates, outcomes, reference, strategy=self.item.plan.strategy)
+        LOG.info("%s: gate %s", self.step, verdict)
+        artifact = None
+        if verdict is Verdict.PASSED:
+            artifact = self._publish_adapter(session, factors, alpha, beta)
+        record = self.workspace.scratch(f"{self.step}-outcomes")
+        write_outcomes(record / GATE_RECORD, outcomes)
+        return StepResult(
+            verdict=verdict,
+            artifact=artifact,
+            outcomes=self.publish(record, "Outcomes"),
+            alpha=alpha,
+            beta=beta,
+            quality=quality(outcomes),
+            gates=evidence,
+        )
+
+    def publish(self, folder: Path, kind: ArtifactKind, provenance: Provenance | None = None) -> ArtifactRef:
+        """Publish a folder that is not an adapter."""
+        with self.context.stopwatch.part("publish"):
+            return self.context.store.publish(folder, kind, provenance or self.provenance())
+
+    def provenance(self, alpha: str | None = None, beta: str | None = None) -> Provenance:
+        """Return what an artifact of this step is made from."""
+        request, dataset = self.context.readaptation, self.item.dataset
+        return Provenance(
+            request_digest=self.item.request_digest,
+            step=self.step,
+            source_base_digest=request.source_base.digest,
+            target_base_digest=request.target_base.digest,
+            input_adapter_digest=self.item.adapter.digest,
+            dataset_digests={
+                "train": dataset.train.digest,
+                "validation": dataset.validation.digest,
+                "test": dataset.test.digest,
+            },
+            code_version=versions()["relora"],
+            image=request.image,
+            seed=self.item.plan.seed,
+            alpha=alpha,
+            beta=beta,
+        )
+
+    def _publish_adapter(
+        self, session: Session, factors: Mapping[str, Factors], alpha: str | None, beta: str | None
+    ) -> ArtifactRef:
+        folder = self.workspace.scratch(f"{self.step}-adapter")
+        write_adapter(folder, factors, source=self.adapter.settings, dtype=self.adapter.dtype, base_model=SERVED_BASE)
+        prints = fingerprints(session.model, session.lora, session.encoder, self.item.task)
+        with self.context.stopwatch.part("publish"):
+            return self.context.store.publish(folder, "Adapter", self.provenance(alpha, beta), prints)
+
+
+def quality(outcomes: Sequence[Outcome]) -> list[MetricValue]:
+    """Return every metric of the outcomes, with its interval."""
+    return [measure(metric, outcomes) for metric in Metric]

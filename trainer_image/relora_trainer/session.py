@@ -1,0 +1,86 @@
+"""A loaded base with LoRA layers: made once per step, shared by probes, training and evaluation."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from relora_contract.readaptation import Task
+from relora_trainer.errors import IntegrityError
+from relora_trainer.items import Encoder
+from relora_trainer.lora import LoraModel
+from relora_trainer.scoring import Scorer
+
+LOG = logging.getLogger(__name__)
+EVALUATION_BATCH = 32
+SHORT_TEXT_ATTENTION = "eager"
+"""On a CPU, faster than the fused kernels for texts of up to a few hundred tokens."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and in which precision a model computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation of transformers."""
+        return SHORT_TEXT_ATTENTION if self.device.type == "cpu" else "sdpa"
+
+    def __str__(self) -> str:
+        return f"{self.device.type}, {str(self.dtype).removeprefix('torch.')}, {self.attention} attention"
+
+
+def choose_placement() -> Placement:
+    """Return the GPU in bfloat16; without one, the CPU, in bfloat16 where it computes in it natively."""
+    if torch.cuda.is_available():
+        return Placement(torch.device("cuda"), torch.bfloat16)
+    native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - the only query there is
+    return Placement(torch.device("cpu"), torch.bfloat16 if native else torch.float32)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A frozen base whose LoRA layers hold any candidate's factors."""
+
+    model: PreTrainedModel
+    lora: LoraModel
+    encoder: Encoder
+    scorer: Scorer
+
+
+def open_session(
+    base: Path, ranks: Mapping[str, int], task: Task, placement: Placement, *, dropout: float = 0.0
+) -> Session:
+    """Load a base and wrap the modules that `ranks` names.
+
+    Raises:
+        IncompatibleError: A module is not a linear module of the base.
+        IntegrityError: The base cannot be loaded by transformers.
+    """
+    LOG.info("loading the base (%s)", placement)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            base,
+            dtype=placement.dtype,
+            attn_implementation=placement.attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise IntegrityError(f"transformers cannot load the base: {type(error).__name__}") from error
+    torch.nn.Module.to(model, placement.device)
+    model.eval()
+    lora = LoraModel(model, ranks, dropout=dropout)
+    encoder = Encoder(tokenizer, task.choices, task.effective_max_length)
+    return Session(model, lora, encoder, Scorer(model, batch_size=EVALUATION_BATCH))

@@ -1,0 +1,1 @@
+"""The steps of the Jobs: one module each, with a function `run`. Importing one imports torch."""

@@ -1,0 +1,45 @@
+"""The delta step: Π_64 of the difference of two bases, once for all adapters that move between them."""
+
+from relora_contract.artifacts import Provenance
+from relora_contract.digests import hex_part
+from relora_trainer.decimals import decimal_text
+from relora_trainer.delta import compute_delta
+from relora_trainer.execution import StepContext, StepResult, versions
+from relora_trainer.workspace import SHORT, Workspace
+
+
+def run(context: StepContext) -> StepResult:
+    """Project the difference of the request's bases and publish the factors.
+
+    Raises:
+        IncompatibleError: The bases differ in the names or shapes of their decoder blocks.
+        NonFiniteError: A weight holds NaN or infinity.
+    """
+    request = context.delta
+    workspace = Workspace(context.work, context.store)
+    with context.stopwatch.part("load"):
+        old = workspace.base(request.source_base)
+        new = workspace.base(request.target_base)
+    folder = workspace.scratch(f"delta-{hex_part(request.request_digest)[:SHORT]}")
+
+    def progress(module: str, done: int, total: int) -> None:
+        context.stop.check()
+        context.progress.update("project", done, total, module)
+
+    with context.stopwatch.part("project"):
+        modules = compute_delta(old, new, folder, rank=request.rank, progress=progress)
+    provenance = Provenance(
+        request_digest=request.request_digest,
+        step="delta",
+        source_base_digest=request.source_base.digest,
+        target_base_digest=request.target_base.digest,
+        code_version=versions()["relora"],
+        image=request.image,
+        seed=0,
+    )
+    with context.stopwatch.part("publish"):
+        artifact = context.store.publish(folder, "Delta", provenance)
+    return StepResult(
+        artifact=artifact,
+        captured_energy={name: decimal_text(module.energy) for name, module in modules.items()},
+    )
