@@ -37,7 +37,7 @@ _TORCH_DOCKERFILE = """\
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE}
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin UV_NO_CACHE=1 UV_LINK_MODE=copy \\
-    PYC_INVALIDATION_MODE=unchecked-hash
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH
 COPY overrides.txt requirements.txt /opt/relora/
 RUN python3 -m venv /opt/venv \\
  && pip install --quiet --no-cache-dir --disable-pip-version-check uv \\

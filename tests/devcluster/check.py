@@ -11,7 +11,8 @@ from pathlib import Path
 from devcluster import cgroups
 from devcluster.debian import NODE_PACKAGES, install_command, missing_packages
 from devcluster.errors import DevclusterError
-from devcluster.gobuild import GO_BIN, built_programs, missing_programs
+from devcluster.gobuild import built_programs, missing_programs
+from devcluster.gotoolchain import GO_BIN
 from devcluster.paths import cache_root
 from devcluster.programs import Target
 

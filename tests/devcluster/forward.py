@@ -33,11 +33,13 @@ async def forward(listener: socket.socket, address: str, port: int) -> asyncio.S
         try:
             there = await asyncio.open_connection(address, port, limit=_CHUNK)
         except OSError:
-            writer.transport.abort()  # as if nobody listened
+            writer.close()
             return
         await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
         for end in (writer, there[1]):
             end.close()
+            with suppress(OSError):
+                await end.wait_closed()
 
     return await asyncio.start_server(carry, sock=listener, limit=_CHUNK)
 

