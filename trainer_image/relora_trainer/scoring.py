@@ -71,7 +71,7 @@ def _only_positions(model: PreTrainedModel, predicts: Tensor) -> Iterator[None]:
     def select(_head: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (arguments[0][predicts][None], *arguments[1:])
 
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    head = model.get_output_embeddings()
     handle = head.register_forward_pre_hook(select)
     try:
         yield

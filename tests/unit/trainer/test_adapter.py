@@ -1,0 +1,221 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
+
+from relora_store.errors import IntegrityError as StoreIntegrityError
+from relora_trainer.adapter import Adapter, read_adapter, write_adapter
+from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError, TrainerError
+from relora_trainer.factors import Factors
+from relora_trainer.lora import LoraModel
+
+MakeBase = Callable[..., LlamaForCausalLM]
+INPUT = torch.tensor([[5, 6, 7, 8, 9], [10, 11, 12, 13, 14]])
+Q0 = "model.layers.0.self_attn.q_proj"
+KEY = f"base_model.model.{Q0}.lora_A.weight"
+
+
+def linears(model: LlamaForCausalLM) -> dict[str, tuple[int, int]]:
+    return {
+        name: (module.out_features, module.in_features)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and ".layers." in name
+    }
+
+
+def saved_by_peft(folder: Path, model: LlamaForCausalLM, **config: object) -> LlamaForCausalLM:
+    """Save an adapter with random factors; return the model that carries it."""
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], "task_type": "CAUSAL_LM", **config}
+    peft_model = get_peft_model(model, LoraConfig(**settings))
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in peft_model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn_like(parameter) * 0.2)
+    peft_model.save_pretrained(folder, save_embedding_layers=False)
+    return peft_model.eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_base: MakeBase) -> Path:
+    saved_by_peft(tmp_path / "adapter", make_base())
+    return tmp_path / "adapter"
+
+
+def edit_config(folder: Path, **fields: object) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def edit_tensors(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"use_rslora": True},
+        {"rank_pattern": {"down_proj": 2, "layers.0.self_attn.q_proj": 6}},
+        {"alpha_pattern": {"down_proj": 3}},
+        {"target_modules": "all-linear"},
+        {"target_modules": r".*layers\.1\..*(up|gate)_proj"},
+        {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+        {"target_modules": ["q_proj", "k_proj"], "exclude_modules": ["layers.0.self_attn.q_proj"]},
+    ],
+)
+def test_read_and_written_again_it_computes_the_same_as_peft(
+    tmp_path: Path, make_base: MakeBase, config: dict[str, object]
+) -> None:
+    theirs = saved_by_peft(tmp_path / "adapter", make_base(), **config)
+    model = make_base()
+    adapter = read_adapter(tmp_path / "adapter", linears(model))
+    with torch.no_grad():
+        want = theirs(input_ids=INPUT).logits
+
+    lora = LoraModel(model, {name: pair.rank for name, pair in adapter.factors.items()})
+    lora.set_factors(adapter.factors)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(input_ids=INPUT).logits, want, atol=1e-4, rtol=1e-4)
+
+    out = tmp_path / "canonical"
+    write_adapter(out, adapter.factors, source=adapter.settings, dtype=adapter.dtype, base_model="base-r2")
+    again = PeftModel.from_pretrained(make_base(), out).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(again(input_ids=INPUT).logits, want, atol=1e-4, rtol=1e-4)
+    written = json.loads((out / "adapter_config.json").read_text())
+    assert written["lora_alpha"] == written["r"] == adapter.rank
+    assert not written["use_rslora"]
+    assert written.keys().isdisjoint({"rank_pattern", "alpha_pattern"})
+    assert {
+        tensor.shape[0] for name, tensor in load_file(out / "adapter_model.safetensors").items() if "lora_A" in name
+    } == {adapter.rank}
+    reread = read_adapter(out, linears(make_base()))
+    assert all(torch.allclose(reread.factors[n].dense(), f.dense(), atol=1e-5) for n, f in adapter.factors.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_stored_precision_is_kept(folder: Path, make_base: MakeBase, tmp_path: Path, dtype: torch.dtype) -> None:
+    edit_tensors(folder, lambda tensors: tensors.update({name: value.to(dtype) for name, value in tensors.items()}))
+    adapter: Adapter = read_adapter(folder, linears(make_base()))
+    assert adapter.dtype is dtype
+    assert adapter.factors[Q0].a.dtype is torch.float32
+    write_adapter(tmp_path / "out", adapter.factors, source=adapter.settings, dtype=dtype, base_model="b")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "out" / "adapter_model.safetensors").values()} == {dtype}
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"peft_type": "ADALORA"}, IncompatibleError, "ADALORA"),
+        ({"peft_type": "IA3"}, IncompatibleError, "IA3"),
+        ({"task_type": "SEQ_CLS"}, IncompatibleError, "SEQ_CLS"),
+        ({"init_lora_weights": "pissa"}, IncompatibleError, "path_initial_model_for_weight_conversion"),
+        ({"init_lora_weights": "pissa_niter_16"}, IncompatibleError, "pissa_niter_16"),
+        ({"init_lora_weights": "olora"}, IncompatibleError, "olora"),
+        ({"use_dora": True}, IncompatibleError, "DoRA"),
+        ({"modules_to_save": ["lm_head"]}, IncompatibleError, "modules_to_save"),
+        ({"target_parameters": ["experts.gate_up_proj"]}, IncompatibleError, "MoE"),
+        ({"fan_in_fan_out": True}, IncompatibleError, "Conv1D"),
+        ({"bias": "all"}, IncompatibleError, "biases"),
+        ({"lora_bias": True}, IncompatibleError, "lora_bias"),
+        ({"a_field_of_the_future": True}, IncompatibleError, "a_field_of_the_future"),
+        ({"auto_map": {"AutoModel": "x.y"}}, IntegrityError, "auto_map"),
+        ({"r": 0}, IntegrityError, "r: "),
+        ({"r": "4; rm"}, IntegrityError, "r: "),
+        ({"lora_alpha": "nan"}, IntegrityError, "lora_alpha"),
+        ({"target_modules": None}, IntegrityError, "target_modules"),
+        ({"target_modules": ["c_attn"]}, IncompatibleError, "none of the adapter's target modules"),
+        ({"r": 8}, IncompatibleError, "shape"),
+        ({"target_modules": ["q_proj", "k_proj", "down_proj"]}, IntegrityError, "lacks tensor"),
+        ({"target_modules": ["q_proj"]}, IntegrityError, "does not explain"),
+    ],
+)
+def test_a_configuration_that_cannot_be_carried_over_is_refused(
+    folder: Path, make_base: MakeBase, fields: dict[str, object], error: type[TrainerError], message: str
+) -> None:
+    edit_config(folder, **fields)
+    with pytest.raises(error, match=message):
+        read_adapter(folder, linears(make_base()))
+
+
+def test_an_adapter_without_task_type_or_with_auto_mapping_is_plain_lora(folder: Path, make_base: MakeBase) -> None:
+    edit_config(folder, task_type=None, auto_mapping={"parent_library": "x", "base_model_class": "y"})
+    assert read_adapter(folder, linears(make_base())).rank == 4
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "optimizer.pt", "code.py", "nested/deep.pkl", "x.so"])
+def test_a_file_that_could_hold_code_is_refused(folder: Path, make_base: MakeBase, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"x")
+    with pytest.raises(StoreIntegrityError, match=name):
+        read_adapter(folder, linears(make_base()))
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_missing_file_is_named(folder: Path, make_base: MakeBase, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(IntegrityError, match=name):
+        read_adapter(folder, linears(make_base()))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 50_000])
+def test_a_configuration_that_is_no_object_is_refused(folder: Path, make_base: MakeBase, text: str) -> None:
+    (folder / "adapter_config.json").write_text(text)
+    with pytest.raises(IntegrityError, match=r"not JSON|not a JSON object"):
+        read_adapter(folder, linears(make_base()))
+
+
+def test_a_header_above_a_megabyte_is_not_read(folder: Path, make_base: MakeBase) -> None:
+    path = folder / "adapter_model.safetensors"
+    save_file(load_file(path), path, metadata={"padding": "x" * 1_100_000})
+    with pytest.raises(IntegrityError, match="at most 1000000"):
+        read_adapter(folder, linears(make_base()))
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        (lambda t: t[KEY].__setitem__((0, 0), float("nan")), NonFiniteError, "lora_A"),
+        (lambda t: t.update({KEY: torch.ones(4, 33)}), IncompatibleError, "shape"),
+        (lambda t: t.update({KEY: torch.ones(4, 32, dtype=torch.float64)}), IntegrityError, "float64"),
+        (lambda t: t.update({KEY: t[KEY].half()}), IntegrityError, "mixes precisions"),
+        (lambda t: t.pop(KEY), IntegrityError, "lacks tensor"),
+        (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.ones(4, 32)}), IntegrityError, "lm_head"),
+    ],
+)
+def test_unexpected_tensors_are_refused(
+    folder: Path,
+    make_base: MakeBase,
+    edit: Callable[[dict[str, torch.Tensor]], object],
+    error: type[TrainerError],
+    message: str,
+) -> None:
+    edit_tensors(folder, edit)
+    with pytest.raises(error, match=message):
+        read_adapter(folder, linears(make_base()))
+
+
+def test_factors_that_overflow_the_stored_precision_are_not_written(
+    folder: Path, make_base: MakeBase, tmp_path: Path
+) -> None:
+    settings = read_adapter(folder, linears(make_base())).settings
+    huge = {Q0: Factors(torch.full((2, 32), 1e6), torch.ones(32, 2))}
+    with pytest.raises(NonFiniteError, match="float16"):
+        write_adapter(tmp_path / "out", huge, source=settings, dtype=torch.float16, base_model="b")
+
+
+def test_the_same_factors_give_the_same_bytes(folder: Path, make_base: MakeBase, tmp_path: Path) -> None:
+    adapter = read_adapter(folder, linears(make_base()))
+    for out in ("one", "two"):
+        write_adapter(tmp_path / out, adapter.factors, source=adapter.settings, dtype=adapter.dtype, base_model="b")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -1,0 +1,212 @@
+"""PEFT LoRA folders: read with suspicion, written in one canonical form that every engine loads as it is.
+
+Canonical: the scaling folded into B, `lora_alpha = r`, no rank-stabilised scaling, one rank (smaller modules padded
+with zeros) and no patterns: vLLM reads only `r` and `lora_alpha`, and ignores `rank_pattern`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from peft.tuners.tuners_utils import check_target_module_exists
+from peft.utils.other import get_pattern_key
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from relora_trainer.adapter_rules import check_files, check_supported
+from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError
+from relora_trainer.factors import Factors
+from relora_trainer.tensorfile import TensorEntry, open_tensors
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+PREFIX = "base_model.model."
+MAX_HEADER_BYTES = 1_000_000
+MAX_CONFIG_BYTES = 1_000_000
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+SHOWN = 3
+
+
+class LoraSettings(BaseModel):
+    """The fields of `adapter_config.json` that decide what the adapter computes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    r: int = Field(ge=1, le=4096)
+    lora_alpha: float = Field(gt=0, allow_inf_nan=False)
+    use_rslora: bool = False
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: list[str] | str
+    exclude_modules: list[str] | str | None = None
+    layers_to_transform: list[int] | int | None = None
+    layers_pattern: list[str] | str | None = None
+    rank_pattern: dict[str, int] = Field(default_factory=dict)
+    alpha_pattern: dict[str, float] = Field(default_factory=dict)
+
+    def rank(self, module: str) -> int:
+        """Return r of a module, as PEFT chooses it."""
+        return self.rank_pattern.get(get_pattern_key(self.rank_pattern.keys(), module), self.r)
+
+    def scaling(self, module: str) -> float:
+        """Return what PEFT multiplies B·A with: α/r, or α/√r for rank-stabilised LoRA."""
+        alpha = self.alpha_pattern.get(get_pattern_key(self.alpha_pattern.keys(), module), self.lora_alpha)
+        rank = self.rank(module)
+        return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
+
+    def targets(self, linear_modules: Mapping[str, tuple[int, int]]) -> set[str]:
+        """Return the linear modules of a base that PEFT would adapt."""
+        if isinstance(self.target_modules, str) and self.target_modules.lower() == "all-linear":
+            return set(linear_modules)
+        config = LoraConfig(
+            target_modules=self.target_modules,
+            exclude_modules=self.exclude_modules,
+            layers_to_transform=self.layers_to_transform,
+            layers_pattern=self.layers_pattern,
+        )
+        return {name for name in linear_modules if check_target_module_exists(config, name)}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter as it was read.
+
+    Attributes:
+        settings: What decides how the factors are applied.
+        factors: Canonical factors by module, scaling folded into B, float32.
+        dtype: The precision in which it was stored, and will be written again.
+    """
+
+    settings: LoraSettings
+    factors: dict[str, Factors]
+    dtype: torch.dtype
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a module: the one that a server must allow."""
+        return max(factors.rank for factors in self.factors.values())
+
+
+def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) -> Adapter:
+    """Read an adapter and check it against the base that it is for.
+
+    Args:
+        folder: A PEFT LoRA folder.
+        linear_modules: Name and `(out, in)` of every linear module of the base's decoder blocks.
+
+    Raises:
+        IntegrityError: A file or tensor is damaged, missing, of a forbidden kind or not expected.
+        IncompatibleError: The adapter is of a kind that cannot be carried over, or does not fit the base.
+        NonFiniteError: A factor holds NaN or infinity.
+    """
+    check_files(folder)
+    settings = _read_settings(folder / CONFIG)
+    entries = dict(open_tensors(folder / WEIGHTS, max_header_bytes=MAX_HEADER_BYTES).tensors)
+    modules = sorted(settings.targets(linear_modules))
+    if not modules:
+        raise IncompatibleError(
+            "the base has none of the adapter's target modules; embeddings and heads are not adapted"
+        )
+    factors: dict[str, Factors] = {}
+    dtypes: set[torch.dtype] = set()
+    for module in modules:
+        rows, columns = linear_modules[module]
+        rank = settings.rank(module)
+        a = _take(entries, f"{PREFIX}{module}.lora_A.weight", (rank, columns))
+        b = _take(entries, f"{PREFIX}{module}.lora_B.weight", (rows, rank))
+        dtypes |= {a.dtype, b.dtype}
+        factors[module] = Factors(a.float(), b.float() * settings.scaling(module))
+    if entries:
+        raise IntegrityError(f"the adapter holds tensors that its configuration does not explain: {_some(entries)}")
+    if len(dtypes) > 1:
+        raise IntegrityError("the adapter mixes precisions; store it in one")
+    return Adapter(settings, factors, dtypes.pop())
+
+
+def write_adapter(
+    folder: Path, factors: Mapping[str, Factors], *, source: LoraSettings, dtype: torch.dtype, base_model: str
+) -> None:
+    """Write factors as a canonical PEFT LoRA folder.
+
+    Args:
+        folder: Created if it does not exist.
+        factors: By module, scaling folded in.
+        source: Of the adapter that was carried over; it names the target modules.
+        dtype: Precision of the stored tensors.
+        base_model: Written as `base_model_name_or_path`.
+
+    Raises:
+        NonFiniteError: A factor is NaN or infinite in that precision.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rank = max(pair.rank for pair in factors.values())
+    tensors: dict[str, Tensor] = {}
+    for module, pair in sorted(factors.items()):
+        stored = pair.padded(rank).to(dtype)
+        for name, tensor in (("lora_A", stored.a), ("lora_B", stored.b)):
+            if not bool(tensor.isfinite().all()):
+                raise NonFiniteError(f"{name} of {module} is NaN or infinite in {dtype}")
+            tensors[f"{PREFIX}{module}.{name}.weight"] = tensor.contiguous()
+    config = {
+        "base_model_name_or_path": base_model,
+        "bias": "none",
+        "exclude_modules": source.exclude_modules,
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "layers_pattern": source.layers_pattern,
+        "layers_to_transform": source.layers_to_transform,
+        "lora_alpha": rank,
+        "lora_dropout": source.lora_dropout,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": rank,
+        "target_modules": source.target_modules,
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+        "use_rslora": False,
+    }
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _read_settings(path: Path) -> LoraSettings:
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise IntegrityError(f"{CONFIG} has more than {MAX_CONFIG_BYTES} bytes")
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{CONFIG} is not JSON") from error
+    if not isinstance(config, dict):
+        raise IntegrityError(f"{CONFIG} is not a JSON object")
+    check_supported(config)
+    try:
+        return LoraSettings.model_validate({name: value for name, value in config.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise IntegrityError(f"{CONFIG}: {field}: {first['msg']}") from error
+
+
+def _take(entries: dict[str, TensorEntry], name: str, shape: tuple[int, int]) -> Tensor:
+    entry = entries.pop(name, None)
+    if entry is None:
+        raise IntegrityError(f"the adapter lacks tensor {name}, which its target modules ask for")
+    if entry.shape != shape:
+        raise IncompatibleError(f"{name} has shape {list(entry.shape)}, the base and the rank ask for {list(shape)}")
+    if entry.dtype not in FLOATS:
+        raise IntegrityError(f"{name} has type {entry.dtype}; adapters are float32, float16 or bfloat16")
+    tensor = entry.read()
+    if not bool(tensor.isfinite().all()):
+        raise NonFiniteError(f"{name} holds NaN or infinity")
+    return tensor
+
+
+def _some(names: Mapping[str, object]) -> str:
+    listed = sorted(names)
+    more = len(listed) - SHOWN
+    return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")
