@@ -28,6 +28,10 @@ class Grants:
         """Take back the slots of a release that is gone."""
         self._by_release.pop(release, None)
 
+    def of(self, release: str) -> frozenset[Key]:
+        """Return the bindings that hold a slot of `release`."""
+        return self._by_release.get(release, frozenset())
+
     def holds(self, binding: Key) -> bool:
         """Tell whether some release has given `binding` a slot."""
         return any(binding in bindings for bindings in self._by_release.values())

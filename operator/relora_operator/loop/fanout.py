@@ -1,0 +1,162 @@
+"""Which keys a change concerns.
+
+Too many would be slow: a release's counters change with every binding, and every binding reads its release. So a
+change is passed on only when it touches what the other side reads. Too few would be wrong for as long as a resync.
+"""
+
+from collections.abc import Iterator
+
+from relora_contract.api.binding import AdapterBinding
+from relora_contract.api.profile import TrainerProfile
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.server import AdapterServer
+from relora_operator.core.actions import Key
+from relora_operator.core.observed import NamespaceView, TargetView
+from relora_operator.kube.parse_jobs import JobRecord, PodRecord
+from relora_operator.kube.parse_targets import TargetRecord
+from relora_operator.loop.cache import Change, ObjectId
+from relora_operator.loop.state import State, owner_key, server_id, target_id
+
+AnyChange = (
+    Change[BaseModelRelease]
+    | Change[AdapterBinding]
+    | Change[AdapterServer]
+    | Change[TrainerProfile]
+    | Change[JobRecord]
+    | Change[PodRecord]
+    | Change[TargetRecord]
+    | Change[NamespaceView]
+)
+
+
+def concerned(state: State, change: AnyChange) -> set[Key]:
+    """Return the keys to reconcile after `change`, which `state` already contains."""
+    return {
+        key
+        for value, other in ((change.old, change.new), (change.new, change.old))
+        if value is not None
+        for key in _keys(state, change.id, value, other)
+    }
+
+
+_Any = (
+    BaseModelRelease
+    | AdapterBinding
+    | AdapterServer
+    | TrainerProfile
+    | JobRecord
+    | PodRecord
+    | TargetRecord
+    | NamespaceView
+)
+
+
+def _keys(state: State, object_id: ObjectId, value: _Any, other: _Any | None) -> Iterator[Key]:
+    match value, other:
+        case BaseModelRelease(), BaseModelRelease() | None:
+            yield from _of_release(state, value, other)
+        case AdapterBinding(), AdapterBinding() | None:
+            yield from _of_binding(state, value, other)
+        case AdapterServer(), AdapterServer() | None:
+            yield from _of_server(state, value, other)
+        case TrainerProfile(), _:
+            yield from _of_profile(state, object_id[1])
+        case JobRecord(), _:
+            yield from filter(None, (owner_key(value),))
+        case PodRecord(), _:
+            yield from filter(None, (owner_key(job) for job in state.jobs.find("uid", value.owner_uid)))
+        case TargetRecord(), TargetRecord() | None:
+            yield from _of_target(state, object_id, value.view, other.view if other else None)
+        case NamespaceView(), _ if value != other:
+            yield from _of_namespace(state, object_id[1])
+        case _:
+            return
+
+
+def _of_profile(state: State, name: str) -> Iterator[Key]:
+    for release in state.releases.find("profile", name):
+        yield release_key(release)
+        yield from _bindings_of_model(state, release.spec.model)
+
+
+def _of_release(state: State, release: BaseModelRelease, other: BaseModelRelease | None) -> Iterator[Key]:
+    yield release_key(release)
+    if other is not None and _read_by_others(release) == _read_by_others(other):
+        return
+    model = release.spec.model
+    for relative in (*state.releases.find("model", model), *state.releases.find("supersedes", release.metadata.name)):
+        yield release_key(relative)
+    for server in state.servers.find("model", model):
+        yield server_key(server)
+    yield from _bindings_of_model(state, model)
+
+
+def _read_by_others(release: BaseModelRelease) -> tuple[object, ...]:
+    status = release.status
+    conditions = tuple((condition.type, condition.status, condition.reason) for condition in status.conditions)
+    return release.metadata.uid, release.metadata.deletion_timestamp, release.spec, conditions, status.deltas
+
+
+def _of_binding(state: State, binding: AdapterBinding, other: AdapterBinding | None) -> Iterator[Key]:
+    yield binding_key(binding)
+    for release in state.releases.find("model", binding.spec.model):
+        yield release_key(release)
+    server = server_id(binding)
+    if server is None:
+        return
+    yield Key("AdapterServer", *server)
+    if other is None or other.spec != binding.spec:
+        for member in state.bindings.find("server", server):
+            yield binding_key(member)
+
+
+def _of_server(state: State, server: AdapterServer, other: AdapterServer | None) -> Iterator[Key]:
+    yield server_key(server)
+    for member in state.bindings.find("server", (server.metadata.namespace, server.metadata.name)):
+        yield binding_key(member)
+    if other is None or other.spec != server.spec:
+        for rival in state.servers.find("target", target_id(server)):
+            yield server_key(rival)
+
+
+def _of_target(state: State, target: ObjectId, view: TargetView, other: TargetView | None) -> Iterator[Key]:
+    servers = {target_id(server): server for server in state.servers.find("target", target)}
+    consented = state.servers.get(view.namespace, view.consent) if view.consent else None
+    for server in filter(None, (*servers.values(), consented)):
+        yield server_key(server)
+        if other is None or _seen_by_members(view) != _seen_by_members(other):
+            for member in state.bindings.find("server", (server.metadata.namespace, server.metadata.name)):
+                yield binding_key(member)
+
+
+def _seen_by_members(target: TargetView) -> tuple[object, ...]:
+    return target.uid, target.consent, target.serving_set_digest, target.rolled_out
+
+
+def _of_namespace(state: State, name: str) -> Iterator[Key]:
+    for binding in state.bindings.find("namespace", name):
+        yield binding_key(binding)
+        if server := server_id(binding):
+            yield Key("AdapterServer", *server)
+        for release in state.releases.find("model", binding.spec.model):
+            yield release_key(release)
+
+
+def _bindings_of_model(state: State, model: str) -> Iterator[Key]:
+    for binding in state.bindings.find("model", model):
+        yield binding_key(binding)
+
+
+def release_key(release: BaseModelRelease) -> Key:
+    """Return the key of a release."""
+    return Key("BaseModelRelease", "", release.metadata.name)
+
+
+def binding_key(binding: AdapterBinding) -> Key:
+    """Return the key of a binding."""
+    return Key("AdapterBinding", binding.metadata.namespace, binding.metadata.name)
+
+
+def server_key(server: AdapterServer) -> Key:
+    """Return the key of a server."""
+    return Key("AdapterServer", server.metadata.namespace, server.metadata.name)

@@ -1,0 +1,52 @@
+"""Where news of the cluster come in: from the watches, from lists, and from the answers to our own writes."""
+
+from relora_operator.kube.errors import JsonObject
+from relora_operator.kube.parse import parse_metadata
+from relora_operator.kube.resources import ResourceType
+from relora_operator.loop.cache import version_of
+from relora_operator.loop.fanout import AnyChange, concerned
+from relora_operator.loop.queue import WorkQueue
+from relora_operator.loop.state import State
+
+COALESCE_SECONDS = 0.2
+"""A release waits this long for more news of its bindings: its plan reads them all."""
+
+
+class Intake:
+    """Updates the state and puts the concerned keys on the queue."""
+
+    def __init__(self, state: State, queue: WorkQueue) -> None:
+        self._state = state
+        self._queue = queue
+
+    def seen(self, resource: ResourceType, raw: JsonObject) -> bool:
+        """Take in an object as it is or was; return whether that was news.
+
+        Raises:
+            UnreadableError: It has no usable metadata.
+        """
+        return self._pass_on(resource, self._state.cache_of(resource).observe(raw))
+
+    def gone(self, resource: ResourceType, raw: JsonObject) -> bool:
+        """Take in the last state of an object that was deleted, or that lost the label by which we follow its kind.
+
+        Raises:
+            UnreadableError: It has no usable metadata.
+        """
+        metadata = parse_metadata(raw)
+        namespace = metadata.namespace if resource.namespaced else ""
+        return self.missing(resource, namespace, metadata.name, metadata.uid, version_of(metadata.resource_version))
+
+    def missing(self, resource: ResourceType, namespace: str, name: str, uid: str, version: int) -> bool:
+        """Take in that the object of this uid was no longer there at `version`; return whether that was news."""
+        return self._pass_on(resource, self._state.cache_of(resource).forget(namespace, name, uid, version))
+
+    def _pass_on(self, resource: ResourceType, change: AnyChange | None) -> bool:
+        if change is None:
+            return False
+        for key in concerned(self._state, change):
+            if key.kind == "BaseModelRelease" and key.kind != resource.kind:
+                self._queue.add_after(key, COALESCE_SECONDS)
+            else:
+                self._queue.add(key)
+        return True

@@ -1,0 +1,134 @@
+"""Compares the state with the API server: first to fill it, then to find what the watches missed.
+
+A watch can lose a deletion for ever, and a restart of the API server can lose more. The comparison needs metadata
+only: a pass over an unchanged fleet reads names and versions and fetches nothing else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from relora_operator.kube.client import Client
+from relora_operator.kube.errors import JsonObject, KubeError, NotFoundError
+from relora_operator.kube.parse import UnreadableError, parse_metadata
+from relora_operator.kube.resources import ResourceType
+from relora_operator.loop.cache import ObjectId, version_of
+from relora_operator.loop.intake import Intake
+from relora_operator.loop.state import State
+from relora_operator.metrics import REPAIRS, UNREADABLE
+
+logger = logging.getLogger(__name__)
+
+_MANY = 100
+"""More differences than this are read as a list of whole objects, not one by one."""
+
+
+class NotInstalledError(Exception):
+    """A CustomResourceDefinition is missing."""
+
+
+@dataclass(kw_only=True)
+class Resync:
+    """Keeps the state equal to the cluster.
+
+    Attributes:
+        interval_seconds: Pause between two passes.
+        clock: Monotonic seconds.
+        sleep: Waits for seconds.
+        finished_at: When the last complete pass ended, or None before the first.
+    """
+
+    state: State
+    client: Client
+    intake: Intake
+    interval_seconds: float
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    finished_at: float | None = field(default=None, init=False)
+
+    async def fill(self) -> None:
+        """Read everything once.
+
+        Raises:
+            KubeError: A list failed.
+            NotInstalledError: One of our kinds is not installed.
+        """
+        for cache in self.state.caches:
+            try:
+                await self._read_all(cache.resource)
+            except NotFoundError as error:
+                name = f"{cache.resource.plural}.{cache.resource.group}"
+                raise NotInstalledError(
+                    f"the kind {cache.resource.kind} ({name}) is not installed: "
+                    "install the chart with crds.enabled=true, or apply the manifests in crds/"
+                ) from error
+        self._finish()
+
+    async def repeat(self) -> NoReturn:
+        """Compare for ever; a pass that fails is logged and tried again after the pause."""
+        while True:
+            await self.sleep(self.interval_seconds)
+            try:
+                repaired = await self.compare()
+            except KubeError as error:
+                logger.warning("the comparison with the API server failed: %s", error)
+            else:
+                if repaired:
+                    logger.info("the comparison with the API server brought %d changes", repaired)
+
+    async def compare(self) -> int:
+        """Bring the state up to date and return how many objects were behind.
+
+        Raises:
+            KubeError: A read failed.
+        """
+        repaired = 0
+        for cache in self.state.caches:
+            count = await self._compare_one(cache.resource)
+            REPAIRS.labels(cache.resource.plural).inc(count)
+            repaired += count
+        self._finish()
+        return repaired
+
+    async def _compare_one(self, resource: ResourceType) -> int:
+        cache = self.state.cache_of(resource)
+        listed: list[ObjectId] = []
+        behind: list[ObjectId] = []
+        version = 0
+        async for page in self.client.pages(resource, metadata_only=True):
+            version = version_of(page.resource_version)
+            for raw in page.items:
+                metadata = parse_metadata(raw)
+                object_id = (metadata.namespace, metadata.name)
+                listed.append(object_id)
+                if not cache.knows(*object_id, metadata.uid, version_of(metadata.resource_version)):
+                    behind.append(object_id)
+        gone = [
+            self.intake.missing(resource, *object_id, uid, version) for object_id, uid in cache.ghosts(listed, version)
+        ]
+        if len(behind) > _MANY:
+            return sum(gone) + await self._read_all(resource)
+        return sum(gone) + sum([await self._read_one(resource, object_id) for object_id in behind])
+
+    async def _read_one(self, resource: ResourceType, object_id: ObjectId) -> bool:
+        try:
+            return self._take_in(resource, await self.client.get(resource, *object_id))
+        except NotFoundError:
+            return False
+
+    async def _read_all(self, resource: ResourceType) -> int:
+        return sum([self._take_in(resource, raw) async for page in self.client.pages(resource) for raw in page.items])
+
+    def _take_in(self, resource: ResourceType, raw: JsonObject) -> bool:
+        try:
+            return self.intake.seen(resource, raw)
+        except UnreadableError as error:
+            logger.warning("an object of %s has no usable metadata: %s", resource.plural, error)
+            return False
+
+    def _finish(self) -> None:
+        self.finished_at = self.clock()
+        for cache in self.state.caches:
+            UNREADABLE.labels(cache.resource.plural).set(len(cache.unreadable))

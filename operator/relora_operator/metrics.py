@@ -1,0 +1,115 @@
+"""What the operator tells Prometheus. No label names a binding: a fleet has thousands."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from relora_contract.api.binding import AdapterBindingStatus, StepState, StepStatus
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.server import AdapterServerStatus
+from relora_contract.model import Model
+
+_HOURS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400, 259200)
+
+LEADER = Gauge("relora_leader", "1 on the replica that holds the Lease.")
+TIME_TO_READINESS = Histogram(
+    "relora_time_to_readiness_seconds",
+    "From a release's creation to a binding's first passed gate.",
+    buckets=_HOURS,
+)
+STEP_DURATION = Histogram(
+    "relora_step_duration_seconds", "Time of one step of a Job.", ("step", "outcome"), buckets=_HOURS
+)
+GATE_VERDICTS = Counter("relora_gate_verdicts_total", "What the quality gates said.", ("step", "verdict"))
+ROLLOUTS = Counter("relora_rollouts_total", "Roll-outs of serving sets that ended.", ("outcome",))
+RECONCILES = Counter("relora_reconciles_total", "Reconciles by kind and how they ended.", ("kind", "outcome"))
+RECONCILE_SECONDS = Histogram(
+    "relora_reconcile_seconds", "Time of one reconcile.", ("kind",), buckets=(0.002, 0.01, 0.05, 0.2, 1, 5, 30)
+)
+QUEUE_SECONDS = Histogram(
+    "relora_queue_wait_seconds", "Time of a key on the queue.", ("kind",), buckets=(0.002, 0.01, 0.05, 0.2, 1, 5, 30)
+)
+QUEUE_LENGTH = Gauge("relora_queue_length", "Keys on the queue, by whether they wait for their time.", ("state",))
+RESYNC_AGE = Gauge("relora_resync_age_seconds", "Time since the last complete comparison with the API server.")
+REPAIRS = Counter("relora_resync_repairs_total", "Objects whose news only the resync brought.", ("resource",))
+UNREADABLE = Gauge("relora_unreadable_objects", "Objects that this version cannot read.", ("resource",))
+
+
+class BindingCounts(Collector):
+    """Reads `relora_bindings` from the releases' statuses at each scrape.
+
+    Args:
+        releases: Returns the releases as they are now.
+    """
+
+    def __init__(self, releases: Callable[[], Iterable[BaseModelRelease]]) -> None:
+        self._releases = releases
+
+    @override
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the one family."""
+        family = GaugeMetricFamily(
+            "relora_bindings", "Eligible bindings by state.", labels=("model", "release", "state")
+        )
+        for release in self._releases():
+            counts = release.status.bindings
+            if counts is None:
+                continue
+            for state, count in counts.model_dump(exclude={"eligible"}).items():
+                family.add_metric((release.spec.model, release.metadata.name, state), count)
+        yield family
+
+
+def count_transition(old: Model, new: Model) -> None:
+    """Count what a status that was just written says for the first time."""
+    match old, new:
+        case AdapterBindingStatus(), AdapterBindingStatus():
+            _count_binding(old, new)
+        case AdapterServerStatus(), AdapterServerStatus():
+            _count_server(old, new)
+        case _:
+            pass
+
+
+def _count_binding(old: AdapterBindingStatus, new: AdapterBindingStatus) -> None:
+    before = _finished(old)
+    for key, step in _finished(new).items():
+        if key in before:
+            continue
+        if step.start_time and step.end_time and step.outcome:
+            STEP_DURATION.labels(step.name, step.outcome).observe(_seconds(step.start_time, step.end_time))
+        if step.verdict:
+            GATE_VERDICTS.labels(step.name, step.verdict).inc()
+    if (
+        new.current
+        and new.current.time_to_readiness_seconds is not None
+        and (old.current is None or old.current.release_name != new.current.release_name)
+    ):
+        TIME_TO_READINESS.observe(new.current.time_to_readiness_seconds)
+
+
+def _finished(status: AdapterBindingStatus) -> dict[tuple[str, int, str], StepStatus]:
+    candidate = status.candidate
+    if candidate is None:
+        return {}
+    return {
+        (candidate.request_digest, candidate.attempt, step.name): step
+        for step in candidate.steps
+        if step.state is StepState.FINISHED
+    }
+
+
+def _count_server(old: AdapterServerStatus, new: AdapterServerStatus) -> None:
+    if new.current and old.current and new.current.set_digest != old.current.set_digest:
+        ROLLOUTS.labels("Promoted").inc()
+    states = [status.candidate.state if status.candidate else None for status in (old, new)]
+    if states[1] == "RolledBack" != states[0]:
+        ROLLOUTS.labels("RolledBack").inc()
+
+
+def _seconds(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
