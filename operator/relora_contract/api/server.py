@@ -111,13 +111,13 @@ class ServedSet(Model):
 
 
 class CandidateSet(Model):
-    """A serving set on its way to the workload, or the one whose roll-out failed last."""
+    """A serving set on its way to the workload, or back from it."""
 
     release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release of its base.")
     set_digest: Digest = Field(description="Value of the annotation relora.dev/serving-set-digest.")
     adapters: int = Field(description="How many adapters it holds.")
     start_time: Timestamp = Field(description="When it was written to the workload.")
-    state: Literal["RollingOut", "RollingBack", "RolledBack"] = Field(description="Where the roll-out is.")
+    state: Literal["RollingOut", "RollingBack"] = Field(description="Where the roll-out is.")
     message: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
         default=None, description="Why the roll-out failed."
     )
@@ -126,6 +126,20 @@ class CandidateSet(Model):
     )
     waited_seconds: int = Field(
         default=0, description="Time of earlier such waits; up to a day of it does not count as roll-out time."
+    )
+    retry_requested_at: Annotated[str, StringConstraints(max_length=253)] | None = Field(
+        default=None, description="Value of the annotation relora.dev/retryRequestedAt when the roll-out began."
+    )
+
+
+class RolledBackSet(Model):
+    """A serving set whose roll-out failed. It is not tried again until a retry is asked for."""
+
+    release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release of its base.")
+    set_digest: Digest = Field(description="What relora.dev/serving-set-digest was.")
+    time: Timestamp = Field(description="When the previous set was seen to serve again.")
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        default=None, description="Why the roll-out failed."
     )
     retry_requested_at: Annotated[str, StringConstraints(max_length=253)] | None = Field(
         default=None, description="Value of the annotation relora.dev/retryRequestedAt when the roll-out began."
@@ -150,6 +164,9 @@ class AdapterServerStatus(Model):
     current: ServedSet | None = Field(default=None, description="The set that the workload serves.")
     previous: ServedSet | None = Field(default=None, description="The set before it.")
     candidate: CandidateSet | None = None
+    rolled_back: Annotated[list[RolledBackSet], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="Sets whose roll-out failed, the last one at the end."
+    )
     blockers: Annotated[list[Blocker], Field(max_length=10, json_schema_extra=ATOMIC)] = Field(
         default_factory=list, description="Some of the members that have not passed on the newest release."
     )

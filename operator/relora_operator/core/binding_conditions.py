@@ -122,7 +122,7 @@ def _awaiting(outlook: Outlook, release_name: str) -> Wanted:
 def _server_wide(place: Seat | None, release_name: str) -> Refusal | None:
     if place is None or place.refusal is not None:
         return place.refusal if place is not None else None
-    return place.rolled_back if place.rolled_back_release == release_name else None
+    return place.rolled_back.get(release_name)
 
 
 def _in_between(outlook: Outlook, release_name: str) -> Refusal | None:

@@ -58,7 +58,7 @@ def membership(
     """Admit bindings: those in the live set keep their seats, then the older ones come first."""
     members: dict[str, Member] = {}
     refused: dict[Key, Refusal] = {}
-    present = [binding for binding in bindings if binding.metadata.deletion_timestamp is None]
+    present = [binding for binding in bindings if not _leaving(binding, namespaces)]
     for binding in sorted(present, key=lambda binding: _rank(binding, server, live)):
         name = served_name(binding, server.metadata.namespace)
         refusal = _refusal(server, binding, namespaces)
@@ -77,6 +77,11 @@ def membership(
         else:
             refused[binding_key(binding)] = refusal
     return Membership(members=tuple(members[name] for name in sorted(members)), refused=refused)
+
+
+def _leaving(binding: AdapterBinding, namespaces: Mapping[str, NamespaceView]) -> bool:
+    namespace = namespaces.get(binding.metadata.namespace)
+    return binding.metadata.deletion_timestamp is not None or (namespace is not None and namespace.terminating)
 
 
 def _rank(binding: AdapterBinding, server: AdapterServer, live: ServingSet | None) -> tuple[bool, str, str, str]:

@@ -1,6 +1,6 @@
 """What a binding sees of its server: its seat, the pair that is promoted under its name, and what is on the way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -71,9 +71,8 @@ class Seat:
     arriving: Pair | None = None
     """What the set under way serves under the binding's name, while the promoted one still serves."""
     promoted_release: str | None = None
-    rolled_back: Refusal | None = None
-    """Why the last roll-out was taken back, when nothing more of it is tried."""
-    rolled_back_release: str | None = None
+    rolled_back: dict[str, Refusal] = field(default_factory=dict)
+    """Why roll-outs were taken back, by their releases: nothing more of those is tried."""
     members: tuple[Member, ...] = ()
     max_lora_rank: int = 64
 
@@ -95,16 +94,17 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
     if live is not None:
         if promoted_digest(server) == live.digest:
             promoted = _served(live, name)
-        elif candidate is not None and candidate.state != "RolledBack" and live.digest == candidate.set_digest:
+        elif candidate is not None and live.digest == candidate.set_digest:
             arriving = _served(live, name)
-    taken_back = candidate if candidate is not None and candidate.state == "RolledBack" else None
     return Seat(
         refusal=refusal,
         promoted=promoted,
         arriving=arriving,
         promoted_release=current.release_name if current else None,
-        rolled_back=Refusal(Reason.ROLLED_BACK, taken_back.message or "the roll-out failed") if taken_back else None,
-        rolled_back_release=taken_back.release_name if taken_back else None,
+        rolled_back={
+            failed.release_name: Refusal(Reason.ROLLED_BACK, failed.message or "the roll-out failed")
+            for failed in server.status.rolled_back
+        },
         members=admitted.members,
         max_lora_rank=server.spec.effective_max_lora_rank,
     )

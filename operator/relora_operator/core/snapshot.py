@@ -26,6 +26,8 @@ class ReleaseSnapshot:
     operator_namespace: str
     granted: frozenset[Key] = frozenset()
     """The bindings that hold a slot of the release at the moment."""
+    profiles: dict[str, TrainerProfile] = field(default_factory=dict)
+    """By name; those that the family's releases name."""
 
 
 @dataclass(frozen=True, kw_only=True)

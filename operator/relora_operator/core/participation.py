@@ -1,0 +1,120 @@
+"""Which bindings take part in a release, and how far each has come."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from relora_contract.api.binding import AdapterBinding, BindingConditionType
+from relora_contract.readaptation import Strategy, plan
+from relora_operator.core.actions import Key
+from relora_operator.core.attempts import active
+from relora_operator.core.conditions import holds, reason_of
+from relora_operator.core.eligibility import newest_eligible
+from relora_operator.core.lineage import Chain
+from relora_operator.core.membership import binding_key
+from relora_operator.core.pairs import Pair, baseline
+from relora_operator.core.reasons import REGISTRY, Reason, parse_reason
+from relora_operator.core.snapshot import ReleaseSnapshot
+
+
+class Stage(Enum):
+    """Where a binding is on its way to a release."""
+
+    PENDING = auto()
+    RUNNING = auto()
+    PASSED = auto()
+    PROMOTED = auto()
+    FAILED = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Participant:
+    """A binding for which the release is the newest eligible one."""
+
+    binding: AdapterBinding
+    start: Pair
+    release: str
+
+    @property
+    def key(self) -> Key:
+        """The binding's key."""
+        return binding_key(self.binding)
+
+    @property
+    def told(self) -> Reason | None:
+        """The reason of its condition UpToDate."""
+        return reason_of(self.binding.status.conditions, BindingConditionType.UP_TO_DATE)
+
+    @property
+    def stage(self) -> Stage:
+        """Where the binding is."""
+        status = self.binding.status
+        candidate = status.candidate
+        if status.current is not None and status.current.release_name == self.release:
+            return Stage.PROMOTED
+        if candidate is not None and candidate.release_name == self.release:
+            if candidate.adapter is not None:
+                return Stage.PASSED
+            if candidate.reason is not None:
+                return Stage.FAILED
+            if active(candidate):
+                return Stage.RUNNING
+        stuck = holds(status.conditions, BindingConditionType.STALLED) or self.told is Reason.DELTA_FAILED
+        return Stage.FAILED if stuck else Stage.PENDING
+
+    @property
+    def final(self) -> bool:
+        """Whether the binding stays where it is unless someone acts."""
+        if self.stage is Stage.PASSED:
+            return self.told is not None and REGISTRY[self.told].terminal
+        return self.stage in {Stage.PROMOTED, Stage.FAILED}
+
+    @property
+    def failure(self) -> Reason | None:
+        """Why the binding does not reach the release, when it ended without."""
+        if not self.final or self.stage is Stage.PROMOTED:
+            return None
+        candidate = self.binding.status.candidate
+        named = candidate.reason if candidate is not None and candidate.release_name == self.release else None
+        return parse_reason(named) or self.told or Reason.ADAPTATION_FAILED
+
+    @property
+    def holds_slot(self) -> bool:
+        """Whether a Job of the binding for this release may run."""
+        candidate = self.binding.status.candidate
+        return candidate is not None and candidate.release_name == self.release and active(candidate)
+
+    @property
+    def wants_slot(self) -> bool:
+        """Whether only a slot keeps the binding's Job from starting."""
+        return self.stage is Stage.PENDING and self.told is Reason.QUEUED
+
+    @property
+    def wants_delta(self) -> bool:
+        """Whether the binding's strategy reads a delta that ends at the release."""
+        status = self.binding.status
+        uses = plan(self.binding.spec.effective_readaptation).strategy is Strategy.RELORA
+        on_its_way = self.stage in {Stage.PENDING, Stage.RUNNING} or self.told is Reason.DELTA_FAILED
+        return uses and on_its_way and self.start.release != self.release and status.observed_generation >= 0
+
+
+def participants(snapshot: ReleaseSnapshot, chain: Chain) -> Iterator[Participant]:
+    """Yield the bindings whose newest eligible release this is, in order of namespace and name."""
+    name = snapshot.release.metadata.name
+    if not chain.accepts(name):
+        return
+    profiles = dict(snapshot.profiles)
+    if snapshot.profile is not None:
+        profiles[snapshot.profile.metadata.name] = snapshot.profile
+    for binding in sorted(snapshot.bindings, key=binding_key):
+        namespace = snapshot.namespaces.get(binding.metadata.namespace)
+        if namespace is None or namespace.terminating or binding.metadata.deletion_timestamp is not None:
+            continue
+        newest = newest_eligible(chain, namespace, profiles)
+        start = baseline(binding, chain)
+        if newest is None or newest.metadata.name != name or start is None:
+            continue
+        current = binding.status.current
+        newer = chain.after(start.release, current.promoted_time if current else None)
+        if start.release == name or any(release.metadata.name == name for release in newer):
+            yield Participant(binding=binding, start=start, release=name)

@@ -1,0 +1,177 @@
+"""What is to be done for one release."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from relora_contract.api.release import (
+    BaseModelRelease,
+    BaseModelReleaseStatus,
+    BindingCounts,
+    DeltaStatus,
+    FailureSample,
+    ReleaseConditionType,
+)
+from relora_operator.core.actions import Action, Enqueue, GrantSlots, Key, Plan, WriteStatus
+from relora_operator.core.conditions import Wanted, false, holds, merged, transitions, true
+from relora_operator.core.deltas import Deltas, advance, demanded
+from relora_operator.core.lineage import Chain, Refusal, chain
+from relora_operator.core.membership import binding_key
+from relora_operator.core.participation import Participant, Stage, participants
+from relora_operator.core.reasons import Reason
+from relora_operator.core.slots import grants
+from relora_operator.core.snapshot import ReleaseSnapshot
+from relora_operator.core.times import timestamp
+
+FOLLOWED = (ReleaseConditionType.ACCEPTED, ReleaseConditionType.READY, ReleaseConditionType.COMPLETE)
+MOST_SAMPLES = 10
+
+
+def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
+    """Return what is to be done for the release. One that is being deleted takes its Jobs with it by ownership."""
+    release = snapshot.release
+    name = release.metadata.name
+    if release.metadata.deletion_timestamp is not None:
+        return Plan(actions=_granted(snapshot, frozenset()))
+    order = chain(release.spec.model, snapshot.family)
+    everyone = list(participants(snapshot, order))
+    deltas = Deltas(records=tuple(release.status.deltas))
+    slots: frozenset[Key] = frozenset()
+    if order.accepts(name) and snapshot.profile is not None:
+        deltas = advance(
+            release,
+            demanded(everyone),
+            snapshot.delta_jobs,
+            snapshot.profile,
+            namespace=snapshot.operator_namespace,
+            now=now,
+        )
+        slots = grants(everyone, snapshot.granted, release.spec.max_running_jobs)
+    status = _status(snapshot, order, everyone, deltas.records, now)
+    changed = status != release.status
+    key = Key("BaseModelRelease", "", name)
+    actions: list[Action] = []
+    if changed:
+        actions.append(WriteStatus(key=key, resource_version=release.metadata.resource_version, status=status))
+    actions.extend(deltas.actions)
+    actions.extend(_granted(snapshot, slots))
+    if changed:
+        actions.extend(transitions(key, release.status.conditions, status.conditions, FOLLOWED))
+        actions.extend(_told(snapshot, status))
+    seconds = max(1.0, (deltas.look_again_at - now).total_seconds()) if deltas.look_again_at is not None else None
+    return Plan(actions=tuple(actions), requeue_after_seconds=seconds)
+
+
+def _granted(snapshot: ReleaseSnapshot, slots: frozenset[Key]) -> tuple[Action, ...]:
+    if slots == snapshot.granted:
+        return ()
+    return (GrantSlots(release=snapshot.release.metadata.name, bindings=slots),)
+
+
+def _told(snapshot: ReleaseSnapshot, status: BaseModelReleaseStatus) -> tuple[Action, ...]:
+    """Wake every binding of the model when the release was accepted or refused, or when a delta changed."""
+    before = snapshot.release.status
+    kind = ReleaseConditionType.ACCEPTED
+    same = holds(before.conditions, kind) == holds(status.conditions, kind) and before.deltas == status.deltas
+    keys = tuple(binding_key(binding) for binding in snapshot.bindings)
+    return () if same or not keys else (Enqueue(keys=keys),)
+
+
+def _status(
+    snapshot: ReleaseSnapshot,
+    order: Chain,
+    everyone: Sequence[Participant],
+    deltas: Sequence[DeltaStatus],
+    now: datetime,
+) -> BaseModelReleaseStatus:
+    release = snapshot.release
+    before = release.status
+    refusal = order.refused.get(release.metadata.name)
+    wanted = _conditions(snapshot, order, everyone, deltas)
+    complete = bool(everyone) and any(
+        want.type == ReleaseConditionType.COMPLETE and want.status == "True" for want in wanted
+    )
+    return BaseModelReleaseStatus(
+        observed_generation=release.metadata.generation,
+        conditions=merged(before.conditions, wanted, release.metadata.generation, now),
+        deltas=list(deltas),
+        start_time=before.start_time or (timestamp(now) if refusal is None else None),
+        completion_time=(before.completion_time or timestamp(now)) if complete else None,
+        bindings=_counts(everyone) if refusal is None else None,
+        failure_samples=_samples(everyone),
+    )
+
+
+def _counts(everyone: Sequence[Participant]) -> BindingCounts:
+    at = Counter(participant.stage for participant in everyone)
+    return BindingCounts(
+        eligible=len(everyone),
+        pending=at[Stage.PENDING],
+        running=at[Stage.RUNNING],
+        passed=at[Stage.PASSED],
+        promoted=at[Stage.PROMOTED],
+        failed=at[Stage.FAILED],
+    )
+
+
+def _samples(everyone: Sequence[Participant]) -> list[FailureSample]:
+    failed = [(participant.key, participant.failure) for participant in everyone]
+    return [FailureSample(namespace=key.namespace, name=key.name, reason=reason) for key, reason in failed if reason][
+        :MOST_SAMPLES
+    ]
+
+
+def _conditions(
+    snapshot: ReleaseSnapshot, order: Chain, everyone: Sequence[Participant], deltas: Sequence[DeltaStatus]
+) -> list[Wanted]:
+    release = snapshot.release
+    refusal = order.refused.get(release.metadata.name)
+    if refusal is not None:
+        return [
+            false(kind, refusal.reason, refusal.message)
+            for kind in (ReleaseConditionType.ACCEPTED, ReleaseConditionType.READY, ReleaseConditionType.COMPLETE)
+        ] + [true(ReleaseConditionType.STALLED, refusal.reason, refusal.message)]
+    accepted = true(ReleaseConditionType.ACCEPTED, Reason.ACCEPTED, _place(release))
+    complete = _complete(release, order, everyone)
+    lack = _lack(snapshot, deltas)
+    if lack is None:
+        return [accepted, true(ReleaseConditionType.READY, Reason.ACCEPTED, _place(release)), complete]
+    return [
+        accepted,
+        false(ReleaseConditionType.READY, lack.reason, lack.message),
+        complete,
+        true(ReleaseConditionType.STALLED, lack.reason, lack.message),
+    ]
+
+
+def _place(release: BaseModelRelease) -> str:
+    before = release.spec.supersedes
+    return f"supersedes {before}" if before else f"the first release of the model {release.spec.model}"
+
+
+def _lack(snapshot: ReleaseSnapshot, deltas: Sequence[DeltaStatus]) -> Refusal | None:
+    if snapshot.profile is None:
+        name = snapshot.release.spec.profile_ref.name
+        return Refusal(Reason.PROFILE_NOT_FOUND, f"TrainerProfile {name} (spec.profileRef) does not exist")
+    for delta in deltas:
+        if delta.reason is not None:
+            cause = f"delta from {delta.source_release_name}: {delta.reason}: {delta.message}"
+            return Refusal(Reason.DELTA_FAILED, cause)
+    return None
+
+
+def _complete(release: BaseModelRelease, order: Chain, everyone: Sequence[Participant]) -> Wanted:
+    kind = ReleaseConditionType.COMPLETE
+    if not everyone:
+        if order.releases[-1].metadata.name != release.metadata.name:
+            newest = order.releases[-1].metadata.name
+            return true(kind, Reason.SUPERSEDED, f"every binding takes part in a newer release, up to {newest}")
+        return true(kind, Reason.NO_BINDINGS, f"no binding of the model {release.spec.model} takes part")
+    open_ones = sum(not participant.final for participant in everyone)
+    counts = _counts(everyone)
+    message = f"{counts.promoted} of {counts.eligible} bindings promoted"
+    if open_ones:
+        return false(kind, Reason.IN_PROGRESS, message)
+    if counts.promoted == counts.eligible:
+        return true(kind, Reason.ALL_PROMOTED, message)
+    return true(kind, Reason.COMPLETED_WITH_FAILURES, message)

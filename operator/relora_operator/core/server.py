@@ -1,0 +1,126 @@
+"""What is to be done for one server."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from relora_contract.api.server import AdapterServer, AdapterServerStatus, Blocker, ServerConditionType
+from relora_operator.core.actions import Action, ApplyServingSet, Enqueue, Key, Plan, WriteStatus
+from relora_operator.core.conditions import merged, transitions
+from relora_operator.core.lineage import Chain, Refusal, chain
+from relora_operator.core.membership import Member, binding_key, membership
+from relora_operator.core.reasons import Reason
+from relora_operator.core.rollout import Rollout, recorded
+from relora_operator.core.server_conditions import Report, conditions
+from relora_operator.core.server_plan import Situation, advanced, blocks_of, newer_releases, served_release
+from relora_operator.core.serving import live_set, target_refusal
+from relora_operator.core.serving_sets import wanted_set
+from relora_operator.core.snapshot import ServerSnapshot
+
+FOLLOWED = (ServerConditionType.READY, ServerConditionType.UP_TO_DATE)
+MOST_BLOCKERS = 10
+
+
+def decide_server(snapshot: ServerSnapshot, now: datetime) -> Plan:
+    """Return what is to be done for the server. One that is being deleted leaves its target as it is."""
+    server, target = snapshot.server, snapshot.target
+    if server.metadata.deletion_timestamp is not None:
+        return Plan()
+    order = chain(server.spec.model, snapshot.family)
+    live = live_set(target)
+    members = membership(server, live, snapshot.members, snapshot.namespaces).members
+    refusal = target_refusal(server, target) or _conflict(snapshot) or _release_missing(server, order)
+    rollout = recorded(server)
+    if refusal is None and target is not None:
+        situation = Situation(snapshot=snapshot, target=target, chain=order, live=live, members=members, now=now)
+        rollout = advanced(situation, rollout)
+    status = _status(snapshot, order, members, refusal=refusal, rollout=rollout, now=now)
+    return _plan(snapshot, rollout, status, now)
+
+
+def _conflict(snapshot: ServerSnapshot) -> Refusal | None:
+    """The oldest of several servers with one target keeps it."""
+    rivals = [rival for rival in snapshot.rivals if rival.metadata.deletion_timestamp is None]
+    first = min([snapshot.server, *rivals], key=lambda one: (one.metadata.creation_timestamp, one.metadata.name))
+    if first.metadata.name == snapshot.server.metadata.name:
+        return None
+    name = snapshot.server.spec.target_ref.name
+    return Refusal(
+        Reason.TARGET_CONFLICT,
+        f"Deployment {name} (spec.targetRef) is the target of AdapterServer {first.metadata.name}",
+    )
+
+
+def _release_missing(server: AdapterServer, order: Chain) -> Refusal | None:
+    name = server.spec.initial_release_name
+    if server.status.current is not None or name in order.known:
+        return None
+    return Refusal(
+        Reason.RELEASE_NOT_FOUND, f"spec.initialReleaseName: the model {server.spec.model} has no release {name}"
+    )
+
+
+def _plan(snapshot: ServerSnapshot, rollout: Rollout, status: AdapterServerStatus, now: datetime) -> Plan:
+    server, before = snapshot.server, snapshot.server.status
+    key = Key("AdapterServer", server.metadata.namespace, server.metadata.name)
+    actions: list[Action] = []
+    changed = status != before
+    if changed:
+        actions.append(WriteStatus(key=key, resource_version=server.metadata.resource_version, status=status))
+    if rollout.apply is not None and snapshot.target is not None:
+        target = snapshot.target
+        actions.append(
+            ApplyServingSet(
+                namespace=target.namespace,
+                name=target.name,
+                resource_version=target.resource_version,
+                serving_set=rollout.apply.to_annotation(),
+                digest=rollout.apply.digest,
+            )
+        )
+    if changed:
+        actions.extend(transitions(key, before.conditions, status.conditions, FOLLOWED))
+        keys = tuple(sorted(binding_key(binding) for binding in snapshot.members))
+        actions.extend([Enqueue(keys=keys)] if keys else [])
+    look = rollout.look_again_at
+    return Plan(
+        actions=tuple(actions),
+        requeue_after_seconds=max(1.0, (look - now).total_seconds()) if look is not None else None,
+    )
+
+
+def _status(
+    snapshot: ServerSnapshot,
+    order: Chain,
+    members: tuple[Member, ...],
+    *,
+    refusal: Refusal | None,
+    rollout: Rollout,
+    now: datetime,
+) -> AdapterServerStatus:
+    server, live = snapshot.server, live_set(snapshot.target)
+    after = server.model_copy(update={"status": server.status.model_copy(update={"current": rollout.current})})
+    view = replace(snapshot, server=after)
+    newer = newer_releases(view, order, members)
+    blocks = blocks_of(view, order, members, newer[0]) if newer else ()
+    wanted = wanted_set(served_release(view), order, live, members)
+    report = Report(
+        rollout=rollout,
+        refusal=refusal,
+        live_digest=live.digest if live is not None else None,
+        wanted_digest=wanted.digest if wanted is not None else None,
+        members=len(members),
+        newest=newer[0].metadata.name if newer else None,
+        blocks=blocks,
+    )
+    return AdapterServerStatus(
+        observed_generation=server.metadata.generation,
+        conditions=merged(server.status.conditions, conditions(report), server.metadata.generation, now),
+        current=rollout.current,
+        previous=rollout.previous,
+        candidate=rollout.candidate,
+        rolled_back=list(rollout.rolled_back),
+        blockers=[
+            Blocker(namespace=block.binding.metadata.namespace, name=block.binding.metadata.name, reason=block.reason)
+            for block in blocks[:MOST_BLOCKERS]
+        ],
+    )

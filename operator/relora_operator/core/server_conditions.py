@@ -1,0 +1,112 @@
+"""The conditions of a server."""
+
+from dataclasses import dataclass
+
+from relora_contract.api.server import ServerConditionType
+from relora_operator.core.blockers import Block
+from relora_operator.core.conditions import Wanted, false, true
+from relora_operator.core.lineage import Refusal
+from relora_operator.core.reasons import REGISTRY, Blame, Reason
+from relora_operator.core.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that the conditions tell of."""
+
+    rollout: Rollout
+    refusal: Refusal | None
+    """Why the target cannot be written to."""
+    live_digest: str | None
+    wanted_digest: str | None
+    """Digest of what the members offer on the present base."""
+    members: int
+    newest: str | None
+    """The newest release to which the server could move; None when it is on the newest."""
+    blocks: tuple[Block, ...]
+    """The members that keep it from there."""
+
+
+def conditions(report: Report) -> list[Wanted]:
+    """Return the wanted conditions; Reconciling and Stalled only while they hold."""
+    up_to_date = _up_to_date(report)
+    ready = _ready(report, up_to_date)
+    wanted = [ready, up_to_date]
+    stalled = _stalled(ready, up_to_date)
+    if stalled is not None:
+        wanted.append(true(ServerConditionType.STALLED, stalled.reason, stalled.message))
+    elif ready.status != "True":
+        wanted.append(true(ServerConditionType.RECONCILING, ready.reason, ready.message))
+    return wanted
+
+
+def _serves(report: Report) -> bool:
+    """Tell whether the promoted set serves: alone, or beside the one that is rolled out or taken back."""
+    current, candidate = report.rollout.current, report.rollout.candidate
+    if current is None:
+        return False
+    restoring = candidate is not None and candidate.set_digest == current.set_digest
+    if report.live_digest == current.set_digest:
+        return not restoring
+    return candidate is not None and not restoring and report.live_digest == candidate.set_digest
+
+
+def _ready(report: Report, up_to_date: Wanted) -> Wanted:
+    kind, current = ServerConditionType.READY, report.rollout.current
+    if report.refusal is not None:
+        return false(kind, report.refusal.reason, report.refusal.message)
+    if current is not None and _serves(report):
+        return true(kind, Reason.PROMOTED, f"{current.adapters} adapters on release {current.release_name}")
+    if up_to_date.status == "True":
+        return false(kind, Reason.ROLLING_OUT, "the set is not on the target")
+    return false(kind, up_to_date.reason, up_to_date.message)
+
+
+def _up_to_date(report: Report) -> Wanted:
+    kind = ServerConditionType.UP_TO_DATE
+    told = report.refusal or report.rollout.problem or _under_way(report.rollout) or _held_up(report)
+    if told is not None:
+        return false(kind, told.reason, told.message)
+    current = report.rollout.current
+    if report.members == 0:
+        message = "no binding that is admitted names the server"
+        return (true if current is not None else false)(kind, Reason.NO_BINDINGS, message)
+    if current is None:
+        return false(kind, Reason.AWAITING_BINDINGS, "no binding has an adapter for the server's release yet")
+    return true(kind, Reason.NEWEST_RELEASE, f"on release {current.release_name}")
+
+
+def _under_way(rollout: Rollout) -> Refusal | None:
+    candidate = rollout.candidate
+    if candidate is None:
+        return None
+    why = f": {candidate.message}" if candidate.message else ""
+    if candidate.state == "RollingBack":
+        return Refusal(Reason.ROLLING_BACK, f"the set on release {candidate.release_name} is taken back{why}")
+    return Refusal(
+        Reason.ROLLING_OUT, f"{candidate.adapters} adapters on release {candidate.release_name} are rolled out{why}"
+    )
+
+
+def _held_up(report: Report) -> Refusal | None:
+    """Explain why the server is not on the newest release, or not on the newest set of its own."""
+    for failed in reversed(report.rollout.rolled_back):
+        if failed.release_name == report.newest or failed.set_digest == report.wanted_digest:
+            return Refusal(Reason.ROLLED_BACK, f"the set on release {failed.release_name}: {failed.message}")
+    if report.blocks:
+        named = ", ".join(
+            f"{block.binding.metadata.namespace}/{block.binding.metadata.name} ({block.reason})"
+            for block in report.blocks[:3]
+        )
+        return Refusal(
+            Reason.AWAITING_BINDINGS, f"release {report.newest}: {len(report.blocks)} not passed, such as {named}"
+        )
+    return None
+
+
+def _stalled(ready: Wanted, up_to_date: Wanted) -> Wanted | None:
+    for condition in (ready, up_to_date):
+        entry = REGISTRY[condition.reason]
+        if condition.status != "True" and entry.terminal and (condition is ready or entry.blame is Blame.OWNER):
+            return condition
+    return None

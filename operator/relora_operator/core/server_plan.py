@@ -1,0 +1,160 @@
+"""What a server's sets become: the next state of its roll-out."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.server import CandidateSet
+from relora_contract.serving import ServingSet
+from relora_operator.core.blockers import Block, blocks
+from relora_operator.core.eligibility import eligible
+from relora_operator.core.lineage import Chain, Refusal
+from relora_operator.core.membership import Member
+from relora_operator.core.observed import TargetView
+from relora_operator.core.reasons import Reason
+from relora_operator.core.rollout import Rollout, begun, promoted, rolled_back, rolling_back, watched
+from relora_operator.core.serving_sets import previous_set, settled, wanted_set
+from relora_operator.core.snapshot import ServerSnapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """A server whose target may be written to."""
+
+    snapshot: ServerSnapshot
+    target: TargetView
+    chain: Chain
+    live: ServingSet | None
+    members: tuple[Member, ...]
+    now: datetime
+
+    def wanted(self, release_name: str) -> ServingSet | None:
+        """Return the set of everything that members offer on a release."""
+        return wanted_set(release_name, self.chain, self.live, self.members)
+
+    @property
+    def live_digest(self) -> str | None:
+        """Digest of the set in the target's annotation."""
+        return self.live.digest if self.live is not None else None
+
+
+def served_release(snapshot: ServerSnapshot) -> str:
+    """Return the release that the server is on."""
+    current = snapshot.server.status.current
+    return current.release_name if current is not None else snapshot.server.spec.initial_release_name
+
+
+def newer_releases(snapshot: ServerSnapshot, chain: Chain, members: tuple[Member, ...]) -> tuple[BaseModelRelease, ...]:
+    """Return the releases to which the server could move, newest first: those in which a member takes part."""
+    current = snapshot.server.status.current
+    newer = chain.after(served_release(snapshot), current.promoted_time if current else None)
+    return tuple(
+        release for release in reversed(newer) if any(_takes_part(member, release, snapshot) for member in members)
+    )
+
+
+def _takes_part(member: Member, release: BaseModelRelease, snapshot: ServerSnapshot) -> bool:
+    namespace = snapshot.namespaces.get(member.binding.metadata.namespace)
+    return namespace is None or eligible(release, namespace, snapshot.profiles)
+
+
+def blocks_of(
+    snapshot: ServerSnapshot, chain: Chain, members: tuple[Member, ...], release: BaseModelRelease
+) -> tuple[Block, ...]:
+    """Return the members that keep the server from moving to a release."""
+    return blocks(members, release, chain, snapshot.namespaces, snapshot.profiles)
+
+
+def advanced(situation: Situation, rollout: Rollout) -> Rollout:
+    """Carry the roll-out under way on, or begin one when none is."""
+    candidate = rollout.candidate
+    if candidate is not None and candidate.state == "RollingOut":
+        return _rolling_out(situation, rollout, candidate)
+    if candidate is not None and candidate.state == "RollingBack":
+        return _rolling_back(situation, rollout, candidate)
+    return _idle(situation, rollout)
+
+
+def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
+    if situation.live_digest != candidate.set_digest:
+        wanted = situation.wanted(candidate.release_name)
+        if wanted is not None and wanted.digest == candidate.set_digest:
+            return rollout.applying(wanted, situation.target)
+        # The set never reached the target, or the target was created anew, and its members have moved on.
+        return _idle(situation, replace(rollout, candidate=None))
+    if situation.target.rolled_out:
+        return promoted(rollout, candidate, situation.now)
+    rollout, time_is_up = watched(rollout, candidate, situation.snapshot.server, situation.target, situation.now)
+    if not time_is_up or rollout.candidate is None:
+        return rollout
+    before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
+    if before is not None and before.digest != candidate.set_digest:
+        return rolling_back(rollout, rollout.candidate, situation.now).applying(before, situation.target)
+    failed = replace(rollout, problem=Refusal(Reason.ROLLOUT_FAILED, rollout.candidate.message or ""))
+    return _replaced_first(situation, failed)
+
+
+def _replaced_first(situation: Situation, rollout: Rollout) -> Rollout:
+    """Let a corrected set take the place of a first one that never got ready: there is none to go back to."""
+    if rollout.current is not None or rollout.candidate is None:
+        return rollout
+    wanted = situation.wanted(rollout.candidate.release_name)
+    if wanted is None or wanted.digest == rollout.candidate.set_digest:
+        return rollout
+    fresh = replace(rollout, problem=None)
+    return begun(fresh, wanted, situation.snapshot.server, situation.target, situation.now)
+
+
+def _rolling_back(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
+    before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
+    if before is None:
+        return rolled_back(rollout, candidate, None, situation.now)
+    if situation.live_digest != before.digest:
+        return rollout.applying(before, situation.target)
+    if situation.target.rolled_out:
+        return rolled_back(rollout, candidate, before, situation.now)
+    watching, time_is_up = watched(rollout, candidate, situation.snapshot.server, situation.target, situation.now)
+    # The message stays the one of the failure that caused the return.
+    kept = watching.candidate.model_copy(update={"message": candidate.message}) if watching.candidate else None
+    problem = Refusal(Reason.ROLLOUT_FAILED, "the previous set does not get ready either") if time_is_up else None
+    return replace(watching, candidate=kept, problem=problem)
+
+
+def _idle(situation: Situation, rollout: Rollout) -> Rollout:
+    wanted = _next_set(situation, rollout)
+    if wanted is None:
+        return rollout
+    promoted_now = rollout.current is not None and rollout.current.set_digest == wanted.digest
+    if promoted_now and situation.live_digest == wanted.digest:
+        return rollout
+    return begun(rollout, wanted, situation.snapshot.server, situation.target, situation.now)
+
+
+def _next_set(situation: Situation, rollout: Rollout) -> ServingSet | None:
+    """Return the set to roll out next: on the newest base that all members have, else on the present one."""
+    current = rollout.current
+    same_base = _untried(situation.wanted(served_release(situation.snapshot)), rollout)
+    if current is not None and situation.live_digest != current.set_digest:
+        # The target was created anew, or its set was removed: what was promoted there comes back first.
+        before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
+        exact = before is not None and before.digest == current.set_digest
+        return before if exact else same_base or before
+    if current is not None and situation.live is not None and not settled(situation.live, situation.members):
+        return None
+    upgrade = _upgrade(situation, rollout)
+    # A first set comes on the release that the workload is on, so that there is one to go back to.
+    return same_base or upgrade if current is None else upgrade or same_base
+
+
+def _untried(wanted: ServingSet | None, rollout: Rollout) -> ServingSet | None:
+    failed = {earlier.set_digest for earlier in rollout.rolled_back}
+    return wanted if wanted is not None and wanted.digest not in failed else None
+
+
+def _upgrade(situation: Situation, rollout: Rollout) -> ServingSet | None:
+    failed = {earlier.release_name for earlier in rollout.rolled_back}
+    for release in newer_releases(situation.snapshot, situation.chain, situation.members):
+        name = release.metadata.name
+        if name not in failed and not blocks_of(situation.snapshot, situation.chain, situation.members, release):
+            return situation.wanted(name)
+    return None

@@ -1,0 +1,71 @@
+"""The serving sets of a server: the one that is wanted, and the one to go back to."""
+
+from collections.abc import Iterable
+
+from relora_contract.api.server import AdapterServer
+from relora_contract.artifacts import ArtifactRef
+from relora_contract.serving import ServedAdapter, ServingSet
+from relora_operator.core.lineage import Chain
+from relora_operator.core.membership import Member
+from relora_operator.core.pairs import Pair, offer, recognized, weights_ref
+
+
+def base_of(release_name: str, chain: Chain, live: ServingSet | None, members: Iterable[Member]) -> ArtifactRef | None:
+    """Return the base of a release; of one that was deleted, what the live set or a member remembers."""
+    release = chain.known.get(release_name)
+    if release is not None:
+        return weights_ref(release)
+    if live is not None and live.release == release_name:
+        return live.base
+    remembered = (member.binding.status.current for member in members)
+    return next((pair.base for pair in remembered if pair is not None and pair.release_name == release_name), None)
+
+
+def wanted_set(
+    release_name: str, chain: Chain, live: ServingSet | None, members: tuple[Member, ...]
+) -> ServingSet | None:
+    """Return the set of everything that members offer on a release; None when that is nothing."""
+    offers = [(member, offer(member.binding, release_name, chain)) for member in members]
+    adapters = [_served(member, pair.adapter) for member, pair in offers if pair is not None]
+    base = base_of(release_name, chain, live, members)
+    return ServingSet.of(release_name, base, adapters) if adapters and base is not None else None
+
+
+def previous_set(
+    server: AdapterServer, chain: Chain, live: ServingSet | None, members: tuple[Member, ...]
+) -> ServingSet | None:
+    """Return the promoted set, made again from the pairs that its members have in use; members that left stay out."""
+    current = server.status.current
+    if current is None:
+        return None
+    in_use = [(member, member.binding.status.current) for member in members]
+    adapters = [
+        _served(member, pair.adapter)
+        for member, pair in in_use
+        if pair is not None and pair.release_name == current.release_name
+    ]
+    base = base_of(current.release_name, chain, live, members)
+    return ServingSet.of(current.release_name, base, adapters) if adapters and base is not None else None
+
+
+def _served(member: Member, adapter: ArtifactRef) -> ServedAdapter:
+    return ServedAdapter(name=member.served_name, uri=adapter.uri, digest=adapter.digest)
+
+
+def settled(live: ServingSet, members: Iterable[Member]) -> bool:
+    """Tell whether every member has recorded what the promoted set serves for it.
+
+    Only then can the set be made again from the members, should a later roll-out fail.
+    """
+    by_name = {adapter.name: adapter for adapter in live.adapters}
+    for member in members:
+        adapter = by_name.get(member.served_name)
+        if adapter is None:
+            continue
+        ref = ArtifactRef(uri=adapter.uri, digest=adapter.digest)
+        if recognized(member.binding, Pair(release=live.release, base=live.base, adapter=ref)) is None:
+            continue
+        current = member.binding.status.current
+        if current is None or (current.release_name, current.adapter.digest) != (live.release, adapter.digest):
+            return False
+    return True
