@@ -69,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command("up", _up, "bring the cluster up and wait until it is ready", node, state)
     command("status", _status, "say how the cluster does and where it answers", node, state)
-    command("down", _down, "stop the cluster and remove what it ran on", node, state)
+    down = command("down", _down, "stop the cluster and remove what it ran on", node, state)
+    down.add_argument("--images", action="store_true", help="remove the node's registry and pulled images too")
     inside = command("exec", _exec, "run a command inside the node's namespaces", state)
     inside.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     command("check", _check, "say whether this machine can run the cluster, and what is missing", node)
@@ -107,7 +108,7 @@ def _status(options: argparse.Namespace) -> int:
 def _down(options: argparse.Namespace) -> int:
     folder = _folder(options)
     if options.node:
-        Node(folder.root).stop()
+        Node(folder.root).stop(images=options.images)
     else:
         stop_control_plane(folder)
     return 0

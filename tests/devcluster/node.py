@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from devcluster import cgroups, pki
+from devcluster import cgroups
 from devcluster.binaries import find_programs
 from devcluster.check import check_node
 from devcluster.controlplane import free_port
@@ -104,23 +104,23 @@ class Node:
         self._sweep()
         self.state.mkdir(parents=True, exist_ok=True)
         (self.state / "programs.json").write_text(json.dumps(programs))
-        endpoints = _new_endpoints()
-        write_endpoints(self.state, endpoints)
+        write_endpoints(self.state, _new_endpoints())
         # A node that is tied to this process is killed with it: the kernel then ends every process of the node.
         tie = [] if self._outlive else ["setpriv", "--pdeathsig", "KILL"]
         command = [*tie, *UNSHARE, sys.executable, "-m", "devcluster.nodeinit", str(self.state)]
-        status = launch(self._folder, command, {"PYTHONPATH": str(Path(__file__).parents[1])}, _START_SECONDS)
-        server = f"https://127.0.0.1:{endpoints.api_port}"
-        pki.write_private(self.kubeconfig, pki.kubeconfig(self._folder.pki, "admin", server))
-        return status
+        return launch(self._folder, command, {"PYTHONPATH": str(Path(__file__).parents[1])}, _START_SECONDS)
 
-    def stop(self) -> None:
-        """Stop it and remove all that it left, but the images of a folder that was named."""
+    def stop(self, *, images: bool = False) -> None:
+        """Stop it and remove all that it left, but the images of a folder that was named.
+
+        Args:
+            images: Remove its images too; the next node then starts with an empty registry.
+        """
         pid = self._folder.pid()
         if pid is not None:
             stop(pid, self._folder, signalled=_first_process(pid))
         self._sweep()
-        if self._temporary:
+        if images or self._temporary:
             remove(self.state)
 
     def _sweep(self) -> None:

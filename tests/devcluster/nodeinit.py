@@ -51,8 +51,8 @@ def run(layout: NodeLayout) -> str:
 
 
 def _start(supervisor: Supervisor, layout: NodeLayout) -> None:
-    _write_files(layout)
     endpoints = read_endpoints(layout.root)
+    _write_files(layout, endpoints)
     routes = _open_listeners(endpoints)
     enter_private_network()
     mount_private(layout.root)
@@ -84,7 +84,7 @@ def _start(supervisor: Supervisor, layout: NodeLayout) -> None:
     supervisor.wait_for("S3", lambda: _healthy(NODE_IP, nodelayout.S3_PORT, "/healthz"), seconds=30)
 
 
-def _write_files(layout: NodeLayout) -> None:
+def _write_files(layout: NodeLayout, endpoints: Endpoints) -> None:
     for folder in ("etcd", "kubelet", "s3", "volumes", "images/containerd", "images/registry"):
         (layout.root / folder).mkdir(parents=True, exist_ok=True)
     certificates = (*pki.control_plane_certificates([NODE_IP]), *pki.node_certificates(NODE_NAME, NODE_IP))
@@ -92,6 +92,8 @@ def _write_files(layout: NodeLayout) -> None:
     server = f"https://{NODE_IP}:{API_PORT}"
     for user in ("admin", *pki.node_users(NODE_NAME)):
         pki.write_private(layout.pki / f"{user}.kubeconfig", pki.kubeconfig(layout.pki, user, server))
+    on_this_machine = f"https://127.0.0.1:{endpoints.api_port}"
+    pki.write_private(layout.folder.kubeconfig, pki.kubeconfig(layout.pki, "admin", on_this_machine))
     for name, text in nodeconfig.config_files(layout, _containerd_major()).items():
         path = layout.config / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from devcluster.errors import DevclusterError
 from devcluster.paths import read_tail
 
 _POLL_SECONDS = 0.05
+_IDLE_SECONDS = 0.25
 
 
 class State(StrEnum):
@@ -124,7 +125,7 @@ class Supervisor:
         self._write(State.READY)
         while True:
             self._check()
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_IDLE_SECONDS)
 
     def stop(self, order: Sequence[str], error: str, seconds: float) -> None:
         """Ask all programs to end, in ``order`` and the rest after, and kill those that have not after ``seconds``."""

@@ -139,6 +139,8 @@ def test_a_node_leaves_nothing_behind(image_store: ImageStore, tmp_path: Path, n
     node.stop()
     assert _traces(node) == []
     assert [path.name for path in node.state.iterdir()] == ["images"]
+    node.stop(images=True)
+    assert not node.state.exists()
 
 
 def test_a_node_dies_at_once_when_it_is_killed(image_store: ImageStore, tmp_path: Path, node_cluster: Node) -> None:

@@ -12,6 +12,7 @@ import pytest
 from devcluster.controlplane import ControlPlane
 from devcluster.kubectl import KubectlError
 from devcluster.state import StateFolder
+from devcluster.supervision import read_status
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +72,21 @@ def test_all_programs_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> No
     assert _eventually(lambda: _gone(status.processes))
     plane.stop()
     assert not (tmp_path / "killed").exists()
+
+
+def test_a_program_that_ends_ends_the_cluster_and_is_named(tmp_path: Path) -> None:
+    plane = ControlPlane(tmp_path / "broken")
+    status = plane.start()
+    folder = StateFolder(tmp_path / "broken")
+
+    os.kill(status.processes["kube-scheduler"], signal.SIGKILL)
+
+    assert _eventually(lambda: folder.pid() is None)
+    assert _gone(status.processes)
+    broken = read_status(folder.status_file)
+    assert broken is not None
+    assert broken.error.startswith("kube-scheduler ended with -9")
+    plane.stop()
 
 
 def test_it_ends_with_the_process_that_started_it_even_when_that_is_killed(tmp_path: Path) -> None:
