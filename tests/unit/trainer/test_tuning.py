@@ -1,0 +1,263 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
+
+from relora_trainer.errors import IntegrityError, NonFiniteError, StoppedError
+from relora_trainer.factors import Factors
+from relora_trainer.items import Item, ItemSet
+from relora_trainer.lora import LoraModel
+from relora_trainer.ports import StopSignal
+from relora_trainer.schedule import Schedule
+from relora_trainer.tuning import Ending, StepStatistics, Tuner, train
+
+MakeBase = Callable[..., LlamaForCausalLM]
+MakeTuner = Callable[..., Tuner]
+MODULES = {"model.layers.0.self_attn.q_proj": (32, 32), "model.layers.1.mlp.down_proj": (32, 48)}
+SCHEDULE = Schedule(20, 4, 1e-2, 1e-4, 1e-1, 1e-2)
+CHOICES = ((5, 2), (6, 7, 2), (8, 2))
+
+
+def copy_task(count: int = 48) -> ItemSet:
+    """The label is told by the prompt's last token."""
+    generator = torch.Generator().manual_seed(0)
+    items = []
+    for index in range(count):
+        label = index % len(CHOICES)
+        noise = torch.randint(20, 60, (3 + index % 5,), generator=generator).tolist()
+        items.append(Item(f"{index:064d}", (*noise, 10 + label), label))
+    return ItemSet(tuple(items), CHOICES, 0)
+
+
+def initial() -> dict[str, Factors]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: Factors(
+            torch.randn(4, columns, generator=generator) * 0.1, torch.randn(rows, 4, generator=generator) * 0.1
+        )
+        for name, (rows, columns) in MODULES.items()
+    }
+
+
+@pytest.fixture
+def make_tuner(make_base: MakeBase) -> MakeTuner:
+    def make(
+        *,
+        items: ItemSet | None = None,
+        schedule: Schedule = SCHEDULE,
+        dropout: float = 0.1,
+        micro_batch_size: int = 8,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tuner:
+        model = make_base(dtype=dtype)
+        lora = LoraModel(model, dict.fromkeys(MODULES, 4), dropout=dropout)
+        return Tuner(
+            model,
+            lora,
+            items or copy_task(),
+            schedule,
+            initial=initial(),
+            batch_size=8,
+            micro_batch_size=micro_batch_size,
+            seed=seed,
+        )
+
+    return make
+
+
+def bits(tuner: Tuner) -> list[bytes]:
+    return [parameter.detach().numpy().tobytes() for parameter in tuner._parameters.values()]
+
+
+def steps(tuner: Tuner, count: int) -> list[StepStatistics]:
+    return [tuner.step() for _ in range(count)]
+
+
+def test_training_lowers_the_loss(make_tuner: MakeTuner) -> None:
+    statistics = steps(make_tuner(schedule=Schedule(40, 8, 2e-2, 1e-4, 1e-3, 1e-4)), 40)
+    assert sum(s.loss for s in statistics[-5:]) < 0.5 * sum(s.loss for s in statistics[:5])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("interrupted_at", [0, 3, 6])
+def test_a_resumed_run_ends_with_the_same_bits(
+    make_tuner: MakeTuner, tmp_path: Path, interrupted_at: int, dtype: torch.dtype
+) -> None:
+    straight = make_tuner(dtype=dtype)
+    want = steps(straight, 9)
+    first = make_tuner(dtype=dtype)
+    before = steps(first, interrupted_at)
+    first.save(tmp_path)
+    steps(first, 2)  # what came after the save is lost
+    resumed = make_tuner(dtype=dtype)
+    torch.rand(17)  # the new process drew other random numbers
+    assert resumed.restore(tmp_path)
+    assert before + steps(resumed, 9 - interrupted_at) == want
+    assert bits(resumed) == bits(straight)
+
+
+def test_without_the_random_state_the_bits_would_differ(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    straight = make_tuner()
+    steps(straight, 6)
+    tuner = make_tuner()
+    steps(tuner, 3)
+    tuner.save(tmp_path)
+    tensors = load_file(tmp_path / "state.safetensors")
+    torch.manual_seed(99)
+    tensors["random.cpu"] = torch.get_rng_state()
+    save_file(tensors, tmp_path / "state.safetensors")
+    resumed = make_tuner()
+    resumed.restore(tmp_path)
+    steps(resumed, 3)
+    assert bits(resumed) != bits(straight)
+
+
+def test_an_early_end_of_stage_1_survives_a_resume(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    tuner = make_tuner()
+    steps(tuner, 2)
+    tuner.end_stage1()
+    tuner.save(tmp_path)
+    resumed = make_tuner()
+    resumed.restore(tmp_path)
+    assert resumed.schedule == tuner.schedule == SCHEDULE.with_stage1_ending_at(2)
+
+
+def test_the_state_is_safetensors_and_json(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    make_tuner().save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"state.safetensors", "state.json"}
+
+
+def test_other_hardware_is_told_apart(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    make_tuner().save(tmp_path)
+    path = tmp_path / "state.json"
+    state = json.loads(path.read_text())
+    state["machine"]["threads"] += 1
+    path.write_text(json.dumps(state))
+    assert not make_tuner().restore(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["no json", "no tensors", "truncated", "missing", "shape"])
+def test_a_damaged_state_is_refused(make_tuner: MakeTuner, tmp_path: Path, damage: str) -> None:
+    tuner = make_tuner()
+    steps(tuner, 1)
+    tuner.save(tmp_path)
+    tensors = tmp_path / "state.safetensors"
+    name = "model.layers.1.mlp.down_proj.lora_A"
+    match damage:
+        case "no json":
+            (tmp_path / "state.json").write_text("{")
+        case "no tensors":
+            tensors.unlink()
+        case "truncated":
+            tensors.write_bytes(tensors.read_bytes()[:-1])
+        case "missing":
+            save_file({key: value for key, value in load_file(tensors).items() if key != f"{name}.exp_avg"}, tensors)
+        case "shape":
+            save_file(load_file(tensors) | {f"{name}.value": torch.zeros(3, 48)}, tensors)
+    with pytest.raises(IntegrityError):
+        make_tuner().restore(tmp_path)
+
+
+def test_the_state_of_other_examples_is_refused(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    make_tuner().save(tmp_path)
+    with pytest.raises(IntegrityError, match="other examples"):
+        make_tuner(items=copy_task(32)).restore(tmp_path)
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(make_tuner: MakeTuner) -> None:
+    whole, parts = make_tuner(dropout=0.0), make_tuner(dropout=0.0, micro_batch_size=3)
+    for _ in range(3):
+        one, other = whole.step(), parts.step()
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-3)
+
+
+def test_the_anchor_holds_the_factors_back(make_tuner: MakeTuner) -> None:
+    free = make_tuner(schedule=Schedule(10, 10, 1e-2, 1e-4, 0.0, 0.0))
+    held = make_tuner(schedule=Schedule(10, 10, 1e-2, 1e-4, 50.0, 0.0))
+    steps(free, 10)
+    steps(held, 10)
+    assert held.drift() < 0.8 * free.drift()
+
+
+def test_the_first_step_equals_adamw_by_hand(make_tuner: MakeTuner) -> None:
+    """From zero moments AdamW moves each factor by η·g/(|g| + ε), whatever the clipping; weight decay is zero."""
+    tuner = make_tuner(dropout=0.0)
+    before = {name: parameter.detach().clone() for name, parameter in tuner._parameters.items()}
+    tuner.step()
+    for name, parameter in tuner._parameters.items():
+        move = (parameter.detach() - before[name]).abs()
+        assert float(move.max()) <= SCHEDULE.learning_rate * 1.001
+        assert float(move.median()) == pytest.approx(SCHEDULE.learning_rate, rel=1e-2)
+
+
+def test_a_non_finite_loss_names_step_and_batch_and_spoils_nothing(make_tuner: MakeTuner) -> None:
+    tuner = make_tuner()
+    steps(tuner, 2)
+    before = bits(tuner)
+    with torch.no_grad():
+        tuner._model.get_parameter("model.layers.0.mlp.up_proj.weight")[0, 0] = float("inf")
+    with pytest.raises(NonFiniteError, match=r"step 2: the loss is nan .* batch of 8 examples begins with 0000"):
+        tuner.step()
+    assert bits(tuner) == before
+
+
+class TestTrain:
+    @pytest.fixture
+    def log(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def run(self, log: list[str]) -> Callable[..., Ending]:
+        def run(tuner: Tuner, until: int, *, ready_at: int | None = None, stop: StopSignal | None = None) -> Ending:
+            def is_ready(step: int) -> bool:
+                log.append(f"monitor {step}")
+                return step == ready_at
+
+            return train(
+                tuner,
+                until,
+                monitor_every=2,
+                is_ready=is_ready,
+                checkpoint_every=3,
+                checkpoint=lambda: log.append(f"checkpoint {tuner.step_count}"),
+                stop=stop or StopSignal(),
+                on_step=lambda step, _statistics: log.append(f"step {step}"),
+            )
+
+        return run
+
+    def test_monitors_and_checkpoints_at_their_intervals(
+        self, make_tuner: MakeTuner, run: Callable[..., Ending], log: list[str]
+    ) -> None:
+        assert run(make_tuner(), 4) is Ending.FINISHED
+        assert log == ["step 1", "step 2", "monitor 2", "step 3", "checkpoint 3", "step 4", "monitor 4"]
+
+    def test_ends_as_soon_as_it_is_ready(
+        self, make_tuner: MakeTuner, run: Callable[..., Ending], log: list[str]
+    ) -> None:
+        tuner = make_tuner()
+        assert run(tuner, 20, ready_at=4) is Ending.READY
+        assert tuner.step_count == 4
+        assert log[-1] == "monitor 4"
+
+    def test_a_stop_saves_first(self, make_tuner: MakeTuner, run: Callable[..., Ending], log: list[str]) -> None:
+        tuner, stop = make_tuner(), StopSignal()
+        steps(tuner, 5)
+        stop.set()
+        with pytest.raises(StoppedError):
+            run(tuner, 20, stop=stop)
+        assert log == ["checkpoint 5"]
+
+    def test_nothing_is_left_to_do_after_the_last_step(
+        self, make_tuner: MakeTuner, run: Callable[..., Ending], log: list[str]
+    ) -> None:
+        tuner = make_tuner()
+        steps(tuner, 4)
+        assert run(tuner, 4) is Ending.FINISHED
+        assert log == []

@@ -1,0 +1,278 @@
+"""Fine-tuning in two anchored stages, Algorithm 1 of arXiv 2606.02606, as a loop of our own.
+
+transformers.Trainer fixes its schedule before it starts and stores its state as pickle; here stage 1 may end while it
+runs, and the state is safetensors and JSON. A run that is interrupted and resumed ends with the same bits as one that
+was not, on the same hardware with the same number of threads.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from relora_trainer.anchor import Anchor
+from relora_trainer.batching import BatchPlan
+from relora_trainer.errors import IntegrityError, NonFiniteError
+from relora_trainer.factors import Factors
+from relora_trainer.items import ItemSet
+from relora_trainer.lora import LoraModel
+from relora_trainer.ports import StopSignal
+from relora_trainer.schedule import Schedule
+from relora_trainer.scoring import collate, completion_nll
+from relora_trainer.tensorfile import open_tensors
+
+CLIP_NORM = 1.0
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+STATE_TENSORS = "state.safetensors"
+STATE_JSON = "state.json"
+
+
+@dataclass(frozen=True)
+class StepStatistics:
+    """What one optimizer step did.
+
+    Attributes:
+        loss: Mean task loss per completion token, in nats; without the anchor.
+        gradient_norm: ‖∇‖ of task and anchor, before clipping.
+    """
+
+    loss: float
+    gradient_norm: float
+
+
+class Ending(StrEnum):
+    """Why `train` returned."""
+
+    READY = "Ready"
+    """The monitor said that the adapter is good enough."""
+    FINISHED = "Finished"
+    """All steps were made."""
+
+
+class Tuner:
+    """Trains the LoRA factors of a model, one optimizer step at a time.
+
+    AdamW without weight decay, which would pull the factors to zero and not to their initialization; gradients are
+    clipped to norm 1 after the anchor was added.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        lora: LoraModel,
+        items: ItemSet,
+        schedule: Schedule,
+        *,
+        initial: Mapping[str, Factors],
+        batch_size: int,
+        micro_batch_size: int,
+        seed: int,
+    ) -> None:
+        """Start at Θ_init.
+
+        Args:
+            model: The new base that carries `lora`.
+            lora: Its trainable layers; their factors are set to `initial`.
+            items: The training examples.
+            schedule: Of both stages.
+            initial: Θ_init by module: the start, and the anchor of both stages.
+            batch_size: Examples of one optimizer step.
+            micro_batch_size: Most examples of one forward pass; gradients are accumulated.
+            seed: Of the batches and of dropout.
+        """
+        self.schedule = schedule
+        self.step_count = 0
+        self._model = model
+        self._lora = lora
+        self._items = items
+        self._micro_batch_size = micro_batch_size
+        self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=batch_size, seed=seed)
+        lora.set_factors(initial)
+        self._parameters = lora.parameters()
+        self._anchor = Anchor(self._parameters, _named(initial))
+        self._optimizer = torch.optim.AdamW(self._parameters.values(), lr=schedule.learning_rate, weight_decay=0.0)
+        self._device = model.device
+        torch.manual_seed(seed)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass over the training examples."""
+        return self._plan.steps_per_epoch
+
+    def drift(self) -> float:
+        """Return ‖Θ − Θ_init‖ over all factors."""
+        return self._anchor.drift()
+
+    def step(self) -> StepStatistics:
+        """Make one optimizer step.
+
+        Raises:
+            NonFiniteError: The loss or the gradient is NaN or infinite; the factors are as before the step.
+        """
+        number = self.step_count
+        batch = self._plan.batch(number)
+        self._model.train()
+        loss = self._accumulate(batch)
+        self._anchor.add_gradient(self.schedule.anchor_at(number))
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), CLIP_NORM))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            keys = ", ".join(self._items.items[index].key[:12] for index in batch[:4])
+            raise NonFiniteError(
+                f"step {number}: the loss is {loss} and the gradient's norm {norm}; the batch of {len(batch)} examples "
+                f"begins with {keys}"
+            )
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate_at(number)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._model.eval()
+        self.step_count += 1
+        return StepStatistics(loss, norm)
+
+    def end_stage1(self) -> None:
+        """End stage 1 here: E₁ of eq. 22 becomes the number of steps made; E_total stays."""
+        self.schedule = self.schedule.with_stage1_ending_at(self.step_count)
+
+    def save(self, folder: Path) -> None:
+        """Write everything that determines the rest of the run: safetensors and JSON, no pickle."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self._device)
+        for name, parameter in self._parameters.items():
+            tensors[f"{name}.value"] = parameter.detach().cpu()
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"{name}.{key}"] = value.detach().cpu()
+        save_file(tensors, folder / STATE_TENSORS)
+        state = {
+            "step": self.step_count,
+            "schedule": asdict(self.schedule),
+            "items": self._items_digest(),
+            "machine": self._machine(),
+        }
+        (folder / STATE_JSON).write_text(json.dumps(state, indent=1, sort_keys=True))
+
+    def restore(self, folder: Path) -> bool:
+        """Continue the run that `save` wrote; the tuner must have been made with the same arguments.
+
+        Returns:
+            Whether the rest of the run will have the same bits as if it had not been interrupted: what decides the
+            order of floating-point sums is as it was.
+
+        Raises:
+            IntegrityError: The state is damaged, or is that of another run.
+        """
+        try:
+            state = json.loads((folder / STATE_JSON).read_text())
+            entries = open_tensors(folder / STATE_TENSORS).tensors
+            step, schedule = int(state["step"]), Schedule(**state["schedule"])
+            same_items = state["items"] == self._items_digest()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise IntegrityError("the training state is incomplete or damaged") from error
+        if not same_items:
+            raise IntegrityError("the training state is of a run with other examples")
+        tensors = {name: entry.read() for name, entry in entries.items()}
+        self._load(tensors, fresh=step == 0)
+        torch.set_rng_state(tensors["random.cpu"])
+        if self._device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self._device)
+        self.step_count, self.schedule = step, schedule
+        return bool(state.get("machine") == self._machine())
+
+    def _accumulate(self, batch: Sequence[int]) -> float:
+        """Add the gradient of the mean loss per token over the whole batch; return that loss."""
+        chosen = [self._items.items[index] for index in batch]
+        sequences = [(item.prompt, self._items.completion(item)) for item in chosen]
+        tokens = sum(len(completion) for _, completion in sequences)
+        total = 0.0
+        for start in range(0, len(sequences), self._micro_batch_size):
+            part = collate(sequences[start : start + self._micro_batch_size], self._device)
+            loss = completion_nll(self._model, part).sum() / tokens
+            loss.backward()
+            total += float(loss.detach())
+        return total
+
+    @torch.no_grad()
+    def _load(self, tensors: Mapping[str, Tensor], *, fresh: bool) -> None:
+        for name, parameter in self._parameters.items():
+            try:
+                values = {key: tensors[f"{name}.{key}"] for key in ("value", *(() if fresh else ADAM_STATE))}
+            except KeyError as error:
+                raise IntegrityError(f"the training state lacks {error.args[0]}") from error
+            if any(values[key].shape != parameter.shape for key in values if key != "step"):
+                raise IntegrityError(f"the training state has other shapes for {name}")
+            parameter.copy_(values.pop("value"))
+            if values:
+                # AdamW keeps its step count on the CPU and its moments beside the parameter.
+                moments = {key: value.to(self._device) for key, value in values.items() if key != "step"}
+                self._optimizer.state[parameter] = {"step": values["step"], **moments}
+
+    def _machine(self) -> dict[str, str | int]:
+        """Return what decides the order of floating-point sums."""
+        cuda = self._device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self._device) if cuda else torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+    def _items_digest(self) -> str:
+        keys = "\n".join(item.key for item in self._items.items)
+        return hashlib.sha256(keys.encode()).hexdigest()
+
+
+def train(
+    tuner: Tuner,
+    until: int,
+    *,
+    monitor_every: int,
+    is_ready: Callable[[int], bool],
+    checkpoint_every: int,
+    checkpoint: Callable[[], None],
+    stop: StopSignal,
+    on_step: Callable[[int, StepStatistics], None],
+) -> Ending:
+    """Make optimizer steps until `until` were made in all, or the adapter is ready.
+
+    Args:
+        tuner: Fresh or restored.
+        until: Count of steps, those before a restore included.
+        monitor_every: Optimizer steps between two calls of `is_ready`.
+        is_ready: Called with the count of steps made; True ends the training.
+        checkpoint_every: Optimizer steps between two calls of `checkpoint`.
+        checkpoint: Saves the state; also called before a stop.
+        stop: Asked before every step.
+        on_step: Called after every step with the count of steps made.
+
+    Raises:
+        StoppedError: A stop was asked for; the state is saved.
+        NonFiniteError: A step met NaN or infinity.
+    """
+    while tuner.step_count < until:
+        if stop.is_set():
+            checkpoint()
+            stop.check()
+        statistics = tuner.step()
+        on_step(tuner.step_count, statistics)
+        if tuner.step_count % monitor_every == 0 and is_ready(tuner.step_count):
+            return Ending.READY
+        if tuner.step_count % checkpoint_every == 0:
+            checkpoint()
+    return Ending.FINISHED
+
+
+def _named(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
+    """Return the factors under the names of `LoraModel.parameters`."""
+    return {
+        f"{name}.{part}": tensor
+        for name, pair in factors.items()
+        for part, tensor in (("lora_A", pair.a), ("lora_B", pair.b))
+    }
