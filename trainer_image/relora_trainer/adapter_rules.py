@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from relora_store.names import Content, check_names
+from relora_store.verified import LEDGER
 from relora_trainer.errors import IncompatibleError, IntegrityError
 
 REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -73,7 +74,8 @@ def check_files(folder: Path) -> None:
         relora_store.errors.IntegrityError: A file is of a kind that could hold code.
         IntegrityError: A required file is missing.
     """
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+    names = [name for name in found if name != LEDGER]
     check_names(names, Content.ADAPTER)
     for name in REQUIRED_FILES:
         if name not in names:

@@ -75,7 +75,7 @@ def run_locally(local: LocalRun, one_step: Callable[[Step, DeltaRequest | Readap
     filesystems = Filesystems()
 
     def pinned(artifact: LocalArtifact) -> ArtifactRef:
-        return ArtifactRef(uri=artifact.uri, digest=artifact.digest or digest_of_uri(filesystems, artifact.uri))
+        return ArtifactRef(uri=artifact.uri, digest=artifact.digest or digest_of_uri(filesystems, artifact.uri).digest)
 
     source_base = BaseRef(release_name="source", **pinned(local.source_base).model_dump())
     target_base = BaseRef(release_name="target", **pinned(local.target_base).model_dump())

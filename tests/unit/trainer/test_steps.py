@@ -1,0 +1,220 @@
+"""The steps of a re-adaptation, one after the other, on a tiny base and a store in a folder."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from relora_contract.exitcodes import ExitCode
+from relora_contract.report import Step, StepOutcome, StepReport, Verdict
+from relora_contract.request import DeltaRequest, ReadaptationRequest
+from relora_store.errors import StoreError
+from relora_trainer.adapter import LoraSettings, write_adapter
+from relora_trainer.artifact_store import StoreArtifacts
+from relora_trainer.execution import Ended, execute
+from relora_trainer.factors import Factors
+from relora_trainer.local_run import LocalRun, run_locally
+from relora_trainer.ports import StopSignal, SystemClock
+
+MakeBase = Callable[..., LlamaForCausalLM]
+TARGETS = ["q_proj", "v_proj"]
+WORDS = {"low": "abcde", "high": "vwxyz"}
+
+
+class Silent:
+    def update(self, part: str, done: int, total: int, detail: str = "") -> None:
+        pass
+
+
+class Laptop:
+    """Bases, adapter, data and store in one folder."""
+
+    def __init__(self, root: Path, make_base: MakeBase, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.root = root
+        self.ended: dict[str, Ended] = {}
+        model = make_base()
+        self._save_base("r1", model, tokenizer)
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if "layers" in name and weight.ndim == 2:
+                    weight.add_(0.02 * torch.randn_like(weight))
+        self._save_base("r2", model, tokenizer)
+        shapes = {
+            name: tuple(module.weight.shape)
+            for name, module in model.named_modules()
+            if name.rpartition(".")[2] in TARGETS
+        }
+        factors = {
+            name: Factors(0.2 * torch.randn(4, columns), 0.2 * torch.randn(rows, 4))
+            for name, (rows, columns) in shapes.items()
+        }
+        settings = LoraSettings(r=4, lora_alpha=4, target_modules=TARGETS)
+        write_adapter(root / "adapter", factors, source=settings, dtype=torch.float32, base_model="r1")
+        for name, count in (("train", 48), ("validation", 40), ("test", 40)):
+            (root / f"{name}.jsonl").write_text("".join(self._lines(name, count)))
+
+    def _save_base(self, name: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+        model.save_pretrained(self.root / name)
+        tokenizer.save_pretrained(self.root / name)
+
+    def _lines(self, name: str, count: int) -> list[str]:
+        torch.manual_seed(sum(map(ord, name)))
+        lines = []
+        for index in range(count):
+            label = list(WORDS)[index % 2]
+            letters = "".join(WORDS[label][int(torch.randint(5, ()))] for _ in range(8))
+            lines.append(json.dumps({"text": letters, "label": label}) + "\n")
+        return sorted(set(lines))
+
+    def run(self, **changes: Any) -> Ended:  # noqa: ANN401 - the fields of the run file
+        run = {
+            "sourceBase": {"uri": f"file://{self.root}/r1"},
+            "targetBase": {"uri": f"file://{self.root}/r2"},
+            "adapter": {"uri": f"file://{self.root}/adapter"},
+            "dataset": {part: {"uri": f"file://{self.root}/{part}.jsonl"} for part in ("train", "validation", "test")},
+            "task": {
+                "kind": "CausalLM",
+                "promptTemplate": "{text}:",
+                "completionField": "label",
+                "choices": list(WORDS),
+                "maxLength": 32,
+            },
+            "gates": [{"metric": "Accuracy", "threshold": "0"}],
+            "readaptation": {"search": {"budget": 4}, "tuning": {"batchSize": 8, "epochs": 4, "learningRate": "2e-2"}},
+            "storeUri": f"file://{self.root}/store",
+            **changes,
+        }
+
+        def one_step(step: Step, request: DeltaRequest | ReadaptationRequest) -> Ended:
+            self.ended[step] = execute(
+                step,
+                request,
+                store=StoreArtifacts(request.store_uri),
+                work=self.root / "work",
+                clock=SystemClock(),
+                progress=Silent(),
+                stop=StopSignal(),
+            )
+            return self.ended[step]
+
+        return run_locally(LocalRun.model_validate(run), one_step)
+
+    def exit_code(self) -> ExitCode:
+        """Return how a run of PortLLM ends; a digest that cannot be computed ends it before any step."""
+        try:
+            return self.run(readaptation={"strategy": "PortLLM"}).exit_code
+        except StoreError as error:
+            return error.exit_code
+
+    def report(self, step: str) -> StepReport:
+        report = self.ended[step].report
+        assert report is not None, self.ended[step].notification
+        return report
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, make_base: MakeBase, tokenizer: PreTrainedTokenizerFast) -> Laptop:
+    return Laptop(tmp_path, make_base, tokenizer)
+
+
+def test_an_adapter_that_passes_unchanged_is_published_and_nothing_is_trained(laptop: Laptop) -> None:
+    laptop.run()
+    port = laptop.report("port")
+    assert (port.verdict, port.alpha, port.beta) == (Verdict.PASSED, "0", "1")
+    assert port.artifact is not None
+    assert port.gates[0].count == len((laptop.root / "test.jsonl").read_text().splitlines())
+    assert [laptop.report(step).outcome for step in ("fuse", "recover", "refine")] == [StepOutcome.SKIPPED] * 3
+
+
+def test_what_is_published_is_a_plain_peft_folder_with_a_fingerprint(laptop: Laptop, make_base: MakeBase) -> None:
+    laptop.run()
+    artifact = laptop.report("port").artifact
+    assert artifact is not None
+    manifest = json.loads(Path(artifact.uri.removeprefix("file://")).read_text())
+    folder = laptop.root / "served"
+    folder.mkdir()
+    for name, entry in manifest["files"].items():
+        blob = laptop.root / "store" / "blobs" / "sha256" / entry["digest"].removeprefix("sha256:")
+        (folder / name).write_bytes(blob.read_bytes())
+    base = LlamaForCausalLM.from_pretrained(laptop.root / "r2")
+    fingerprint = manifest["fingerprints"][0]
+    prompt = torch.tensor([fingerprint["prompt"]])
+    tokens = [entry["token"] for entry in fingerprint["adapter"]]
+    with torch.no_grad():
+        without = base(input_ids=prompt).logits[0, -1].log_softmax(-1)[tokens]
+        adapted = PeftModel.from_pretrained(base, str(folder))
+        with_adapter = adapted(input_ids=prompt).logits[0, -1].log_softmax(-1)[tokens]
+    assert with_adapter.tolist() == pytest.approx([float(e["logprob"]) for e in fingerprint["adapter"]], abs=0.3)
+    assert without.tolist() == pytest.approx([float(e["logprob"]) for e in fingerprint["base"]], abs=0.3)
+    assert manifest["provenance"]["inputAdapterDigest"].startswith("sha256:")
+
+
+def test_below_the_gate_the_coefficients_are_searched(laptop: Laptop) -> None:
+    laptop.run(gates=[{"metric": "Loss", "threshold": "0"}])
+    assert laptop.report("port").verdict is Verdict.FAILED
+    fuse = laptop.report("fuse")
+    assert fuse.outcome is StepOutcome.SUCCEEDED
+    assert (fuse.probes[0].alpha, fuse.probes[0].beta) == ("0", "1")
+    assert fuse.training_state is not None
+    assert set(fuse.captured_energy) == {
+        f"model.layers.{layer}.self_attn.{target}" for layer in (0, 1) for target in TARGETS
+    }
+
+
+def test_training_recovers_what_the_gate_asks_for(laptop: Laptop) -> None:
+    laptop.run(gates=[{"metric": "Accuracy", "threshold": "0.9"}])
+    assert laptop.report("port").verdict is Verdict.FAILED
+    passed = [step for step in ("fuse", "recover", "refine") if laptop.report(step).verdict is Verdict.PASSED]
+    assert passed, [laptop.report(step).quality for step in ("port", "fuse", "recover", "refine")]
+    assert laptop.report(passed[0]).artifact is not None
+
+
+def test_refine_always_trains_every_step_and_continues_where_recover_ended(laptop: Laptop) -> None:
+    laptop.run(
+        readaptation={
+            "refine": "Always",
+            "search": {"budget": 3},
+            "tuning": {"batchSize": 8, "epochs": 2, "recoverFraction": "0.25"},
+        }
+    )
+    train = len((laptop.root / "train.jsonl").read_text().splitlines())
+    total = 2 * (train // 8)
+    recover, refine = laptop.report("recover"), laptop.report("refine")
+    assert recover.optimizer_steps == round(0.25 * total)
+    assert recover.optimizer_steps + refine.optimizer_steps == total
+    assert recover.training_state is not None
+
+
+@pytest.mark.parametrize(
+    ("break_it", "exit_code"),
+    {
+        "label outside choices": (
+            lambda root: (root / "test.jsonl").write_text('{"text": "abc", "label": "mid"}\n'),
+            ExitCode.DATA,
+        ),
+        "missing dataset": (lambda root: (root / "train.jsonl").unlink(), ExitCode.CONFIGURATION),
+        "pickle in the adapter": (
+            lambda root: (root / "adapter" / "adapter_model.bin").write_bytes(b"x"),
+            ExitCode.INTEGRITY,
+        ),
+        "code in the adapter": (lambda root: (root / "adapter" / "model.py").write_text(""), ExitCode.INTEGRITY),
+        "another tokenizer": (
+            lambda root: (root / "r2" / "tokenizer.json").write_text(
+                (root / "r2" / "tokenizer.json").read_text().replace('"z"', '"Z"')
+            ),
+            ExitCode.INCOMPATIBLE,
+        ),
+    }.values(),
+)
+def test_bad_input_ends_port_with_its_exit_code(
+    laptop: Laptop, break_it: Callable[[Path], object], exit_code: ExitCode
+) -> None:
+    break_it(laptop.root)
+    assert laptop.exit_code() is exit_code
+    assert not list((laptop.root / "store").rglob("port.json"))

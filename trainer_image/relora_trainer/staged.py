@@ -1,0 +1,119 @@
+"""What both stages of fine-tuning share: the tuner over the dataset, the monitor, checkpoints in the work folder."""
+
+import logging
+from functools import cached_property
+from pathlib import Path
+
+from relora_contract.artifacts import ArtifactRef
+from relora_contract.readaptation import Refine
+from relora_trainer.errors import ConfigurationError
+from relora_trainer.execution import StepContext
+from relora_trainer.factor_files import read_factors
+from relora_trainer.outcomes import Outcome
+from relora_trainer.readapting import Readapting, Reference
+from relora_trainer.readiness import MONITOR_ITEMS, Watch, monitor_interval, seems_ready
+from relora_trainer.schedule import Schedule
+from relora_trainer.session import Session
+from relora_trainer.tuning import Ending, StepStatistics, Tuner, train
+
+LOG = logging.getLogger(__name__)
+MICRO_BATCH = 16
+CHECKPOINT_STEPS = 25
+
+
+class StagedTuning:
+    """One stage of one adapter."""
+
+    def __init__(self, context: StepContext, step: str) -> None:
+        self.work = Readapting(context, step)
+        self.context = context
+        self.step = step
+        self.plan = self.work.item.plan
+        self._watch = Watch()
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What the old adapter did on its own base."""
+        return self.work.reference()
+
+    @cached_property
+    def session(self) -> Session:
+        """The new base with the adapter's layers."""
+        return self.work.open(self.context.readaptation.target_base)
+
+    @cached_property
+    def tuner(self) -> Tuner:
+        """The tuner, anchored at Θ_init of `fuse`; both stages make the same one."""
+        ref = self.context.reports["fuse"].training_state
+        if ref is None:
+            raise ConfigurationError("the stored report of fuse has no initialization")
+        items = self.session.encoder.encode(self.work.parts.train)
+        return Tuner(
+            self.session.model,
+            self.session.lora,
+            items,
+            self._schedule(len(items.items)),
+            initial=read_factors(self.work.workspace.state(ref)),
+            batch_size=self.plan.batch_size,
+            micro_batch_size=min(self.plan.batch_size, MICRO_BATCH),
+            seed=self.plan.seed,
+        )
+
+    def _schedule(self, examples: int) -> Schedule:
+        total = self.plan.epochs * (examples // min(self.plan.batch_size, examples))
+        return Schedule(
+            total_steps=total,
+            stage1_steps=max(1, round(float(self.plan.recover_fraction) * total)),
+            learning_rate=float(self.plan.learning_rate),
+            min_learning_rate=float(self.plan.min_learning_rate),
+            anchor_strong=float(self.plan.anchor_strong),
+            anchor_weak=float(self.plan.anchor_weak),
+        )
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where an interrupted run of this stage left its state."""
+        return self.work.workspace.root / f"{self.step}-checkpoint"
+
+    def train(self, until: int) -> Ending:
+        """Train until `until` steps were made in all, or the monitor says that the adapter is good enough."""
+        if self.checkpoint_folder.is_dir():
+            LOG.info("%s: continuing from the checkpoint in the work folder", self.step)
+            self.tuner.restore(self.checkpoint_folder)
+        items = len(self.reference.monitor[:MONITOR_ITEMS])
+        with self.context.stopwatch.part("train"):
+            return train(
+                self.tuner,
+                until,
+                monitor_every=monitor_interval(items, self.plan.batch_size),
+                is_ready=self._is_ready,
+                checkpoint_every=CHECKPOINT_STEPS,
+                checkpoint=lambda: self.tuner.save(self.checkpoint_folder),
+                stop=self.context.stop,
+                on_step=self._tell,
+            )
+
+    def publish_state(self) -> ArtifactRef:
+        """Store everything that the next stage continues from."""
+        folder = self.work.workspace.root / f"{self.step}-state"
+        self.tuner.save(folder)
+        return self.work.publish(folder, "TrainingState")
+
+    def monitor(self) -> list[Outcome]:
+        """Score the monitor examples with the factors as they are."""
+        items = self.session.encoder.encode(self.work.parts.monitor[:MONITOR_ITEMS])
+        return self.session.scorer.outcomes(items)
+
+    def _is_ready(self, step: int) -> bool:
+        if self.plan.refine is Refine.ALWAYS:
+            return False
+        outcomes = self.monitor()
+        keys = {outcome.key for outcome in outcomes}
+        reference = [outcome for outcome in self.reference.monitor if outcome.key in keys]
+        ready = seems_ready(self.work.item.gates, outcomes, reference)
+        LOG.info("%s: step %d: the monitor says %s", self.step, step, "ready" if ready else "not yet")
+        return self._watch.tell(ready=ready)
+
+    def _tell(self, step: int, statistics: StepStatistics) -> None:
+        total = self.tuner.schedule.total_steps
+        self.context.progress.update(self.step, step, total, f"loss {statistics.loss:.4f}")

@@ -1,0 +1,45 @@
+"""The refine step: stage 2, cosine schedule and weak anchor, eqs. 21-22 of arXiv 2606.02606.
+
+It continues the training state of `recover`: factors, moments, batches; the anchor stays Θ_init of `fuse`.
+"""
+
+from dataclasses import replace
+
+from relora_contract.report import Verdict
+from relora_trainer.errors import ConfigurationError
+from relora_trainer.execution import StepContext, StepResult
+from relora_trainer.outcomes import Outcome, pair
+from relora_trainer.paired import paired_difference
+from relora_trainer.records import read_outcomes
+from relora_trainer.staged import StagedTuning
+from relora_trainer.steps.recover import MONITOR_RECORD
+
+
+def run(context: StepContext) -> StepResult:
+    """Train stage 2. An adapter that passed earlier is replaced only by a better one."""
+    recovered = context.reports["recover"]
+    if recovered.training_state is None or recovered.outcomes is None:
+        raise ConfigurationError("the stored report of recover has no training state")
+    stage = StagedTuning(context, "refine")
+    stage.tuner.restore(stage.work.workspace.state(recovered.training_state))
+    stage.train(stage.tuner.schedule.total_steps)
+    trained = StepResult(
+        optimizer_steps=stage.tuner.step_count - recovered.optimizer_steps,
+        alpha=recovered.alpha,
+        beta=recovered.beta,
+    )
+    if recovered.verdict is Verdict.PASSED:
+        before = read_outcomes(stage.work.workspace.state(recovered.outcomes) / MONITOR_RECORD)
+        if not _is_better(stage.monitor(), before):
+            warning = "not better than what recover published, by more than one standard error: not published"
+            return replace(trained, warnings=[warning])
+    judged = stage.work.judge_and_publish(stage.session, stage.reference.gate, alpha=trained.alpha, beta=trained.beta)
+    return replace(judged, optimizer_steps=trained.optimizer_steps)
+
+
+def _is_better(new: list[Outcome], old: list[Outcome]) -> bool:
+    pairs = pair(new, old)
+    difference = paired_difference(
+        [mine.nll for mine, _ in pairs], [theirs.nll for _, theirs in pairs], [mine.tokens for mine, _ in pairs]
+    )
+    return -difference.value > difference.standard_error
