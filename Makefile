@@ -55,6 +55,7 @@ lock: | $(UV) ## resolve the dependencies anew
 
 generate: $(STAMP) ## write the CRDs, the chart's copies, the reference pages and the expected texts of tests
 	$(BIN)/python -m relora_contract.crd --write
+	$(BIN)/python -m relora_operator.reasons_page > docs/failure-reasons.md
 	RELORA_UPDATE_GOLDEN=1 $(BIN)/pytest -q tests/golden
 
 check: lint types imports fast-tests ## lint, types, imports, unit, property and golden tests

@@ -7,6 +7,8 @@ import yaml
 
 from relora_contract.crd.__main__ import generated_files, main
 from relora_contract.crd.definition import SIZE_LIMIT_BYTES
+from relora_operator.core.reasons import REGISTRY
+from relora_operator.reasons_page import reasons_page
 
 ROOT = Path(__file__).parents[2]
 FILES = generated_files()
@@ -15,6 +17,11 @@ FILES = generated_files()
 @pytest.mark.parametrize("path", sorted(FILES))
 def test_generated_file_is_up_to_date(path: str) -> None:
     assert (ROOT / path).read_text(encoding="utf-8") == FILES[path], "run `make generate`"
+
+
+def test_page_of_reasons_is_up_to_date_and_has_them_all() -> None:
+    assert (ROOT / "docs/failure-reasons.md").read_text(encoding="utf-8") == reasons_page(), "run `make generate`"
+    assert [reason for reason in REGISTRY if f"| `{reason.value}`" not in reasons_page()] == []
 
 
 def test_no_definition_of_an_older_name_is_left() -> None:

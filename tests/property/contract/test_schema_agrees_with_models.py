@@ -11,7 +11,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, validators
 from jsonschema.exceptions import ValidationError
@@ -34,8 +34,11 @@ def _whole_pattern(_validator: object, pattern: str, instance: object, _schema: 
 Validator: Any = validators.extend(Draft4Validator, {"pattern": _whole_pattern})  # type: ignore[no-untyped-call] # untyped
 
 
+VALIDATORS = {kind: Validator(schema) for kind, schema in SCHEMAS.items()}
+
+
 def schema_accepts(kind: str, document: object) -> bool:
-    return bool(Validator(SCHEMAS[kind]).is_valid(document))
+    return bool(VALIDATORS[kind].is_valid(document))
 
 
 def model_accepts(kind: str, document: object) -> bool:
@@ -94,6 +97,7 @@ def test_samples_are_accepted_by_both(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(SCHEMAS))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_models_accept_what_the_schema_accepts_and_write_it_back(kind: str, data: st.DataObject) -> None:
     document = {**every_kind()[kind], "spec": data.draw(SPECS[kind])}
@@ -101,7 +105,7 @@ def test_models_accept_what_the_schema_accepts_and_write_it_back(kind: str, data
         document["status"] = data.draw(STATUSES[kind])
     parsed = MODELS[kind].model_validate(document)
     written = {**parsed.model_dump(mode="json", by_alias=True, exclude_none=True), "apiVersion": "v", "kind": kind}
-    Validator(SCHEMAS[kind]).validate(written)
+    VALIDATORS[kind].validate(written)
     assert MODELS[kind].model_validate(written) == parsed
 
 
@@ -136,6 +140,7 @@ EDGES = st.one_of(
 
 
 @pytest.mark.parametrize("kind", sorted(SCHEMAS))
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_schema_and_models_refuse_the_same(kind: str, data: st.DataObject) -> None:
     document = deepcopy(every_kind()[kind])
