@@ -18,10 +18,12 @@ from relora_contract.wellknown import REQUEST_PATH, WORK_DIRECTORY
 from relora_store.errors import StoreError
 from relora_trainer.artifact_store import StoreArtifacts
 from relora_trainer.errors import ConfigurationError, TrainerError
-from relora_trainer.execution import Ended, digest_of, ended, execute, failed, missing, steps_of, termination_message
+from relora_trainer.execution import Ended, ended, execute, failed, missing, termination_message
 from relora_trainer.local_run import read_local_run, run_locally
 from relora_trainer.ports import Progress, StopSignal, SystemClock
 from relora_trainer.progress import BarProgress, LoggedProgress
+from relora_trainer.standing import digest_of, standing_reports, steps_of
+from relora_trainer.workspace import Workspace
 
 LOG = logging.getLogger("relora_trainer")
 TERMINATION_LOG = Path("/dev/termination-log")
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 
 RequestOption = Annotated[Path, typer.Option("--request", help="The request, as JSON.")]
+WorkOption = Annotated[Path, typer.Option(help="Folder that the steps of a pod share.")]
 TerminationOption = Annotated[
     Path, typer.Option("--termination-log", help="Where the notification for the operator is written.")
 ]
@@ -42,7 +45,7 @@ TerminationOption = Annotated[
 def step(
     name: Annotated[Step, typer.Argument(help="The step to carry out.")],
     request: RequestOption = Path(REQUEST_PATH),
-    work: Annotated[Path, typer.Option(help="Folder that the steps of a pod share.")] = Path(WORK_DIRECTORY),
+    work: WorkOption = Path(WORK_DIRECTORY),
     termination_log: TerminationOption = TERMINATION_LOG,
 ) -> None:
     """Carry out one step of a request.
@@ -61,6 +64,7 @@ def step(
 def report(
     name: Annotated[Step, typer.Argument(help="The step whose report is wanted.")],
     request: RequestOption = Path(REQUEST_PATH),
+    work: WorkOption = Path(WORK_DIRECTORY),
     termination_log: TerminationOption = TERMINATION_LOG,
 ) -> None:
     """Tell a stored report again, without doing any work.
@@ -70,11 +74,12 @@ def report(
     _log_to_stderr()
     parsed = _request_or_exit(request, name, termination_log)
     digest = digest_of(parsed)
+    store = StoreArtifacts(parsed.store_uri, parsed.credentials)
     try:
-        stored = StoreArtifacts(parsed.store_uri, parsed.credentials).read_report(digest, name)
-    except StoreError as error:
+        standing = standing_reports(parsed, store, Workspace(work, store))
+    except (TrainerError, StoreError) as error:
         _finish(failed(name, digest, error.exit_code, str(error)), termination_log)
-    _finish(ended(stored) if stored else missing(name, digest), termination_log)
+    _finish(ended(standing[name]) if name in standing else missing(name, digest), termination_log)
 
 
 @app.command()

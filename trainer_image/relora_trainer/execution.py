@@ -17,7 +17,6 @@ from typing import Protocol, cast
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import model_digest
 from relora_contract.exitcodes import ExitCode
-from relora_contract.readaptation import Refine
 from relora_contract.report import (
     GateEvidence,
     MetricValue,
@@ -33,6 +32,8 @@ from relora_contract.wellknown import TERMINATION_MESSAGE_LIMIT_BYTES
 from relora_store.errors import StoreError
 from relora_trainer.errors import ConfigurationError, TrainerError
 from relora_trainer.ports import ArtifactStore, Clock, Progress, StopSignal, Stopwatch
+from relora_trainer.standing import digest_of, standing_reports, steps_of
+from relora_trainer.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 VERSIONED = ("relora", "torch", "transformers", "peft", "botorch", "safetensors")
@@ -71,8 +72,8 @@ class StepContext:
     stopwatch: Stopwatch
     progress: Progress
     stop: StopSignal
-    reports: Mapping[str, StepReport] = field(default_factory=dict)
-    """Reports of the earlier steps of the same request."""
+    reports: Mapping[Step, StepReport] = field(default_factory=dict)
+    """Reports of the earlier steps of the same request, judged by its gates."""
 
     @property
     def item(self) -> ReadaptationItem:
@@ -99,18 +100,6 @@ class StepCode(Protocol):
 
     def run(self, context: StepContext) -> StepResult:
         """Carry the step out."""
-
-
-def steps_of(request: DeltaRequest | ReadaptationRequest) -> tuple[Step, ...]:
-    """Return the steps of a request, in order."""
-    if isinstance(request, DeltaRequest):
-        return ("delta",)
-    return cast("tuple[Step, ...]", request.items[0].plan.steps)
-
-
-def digest_of(request: DeltaRequest | ReadaptationRequest) -> str:
-    """Return the digest that names the request's reports."""
-    return request.request_digest if isinstance(request, DeltaRequest) else request.items[0].request_digest
 
 
 def load_step(step: Step) -> StepCode:
@@ -148,30 +137,32 @@ def execute(
     try:
         if step not in steps_of(request):
             raise ConfigurationError(f"step {step!r} is not one of the request's: {', '.join(steps_of(request))}")
-        if stored := store.read_report(digest, step):
-            LOG.info("step %s: the report is stored; nothing to do", step)
-            return ended(stored)
-        earlier = _earlier_reports(step, request, store)
-        stopwatch = Stopwatch(clock)
-        if _may_skip(request, earlier):
-            outcome, result = StepOutcome.SKIPPED, StepResult()
-        else:
-            context = StepContext(
-                request=request,
-                store=store,
-                work=work,
-                clock=clock,
-                stopwatch=stopwatch,
-                progress=progress,
-                stop=stop,
-                reports=earlier,
+        standing = standing_reports(request, store, Workspace(work, store))
+        if step in standing:
+            LOG.info("step %s: nothing to do, the store has its outcome", step)
+            return ended(standing[step])
+        steps = steps_of(request)
+        if lacking := [earlier for earlier in steps[: steps.index(step)] if earlier not in standing]:
+            raise ConfigurationError(
+                f"step {step!r} needs the report of {lacking[0]!r}, which is not stored: run it first"
             )
-            outcome, result = StepOutcome.SUCCEEDED, load(step).run(context)
+        stopwatch = Stopwatch(clock)
+        context = StepContext(
+            request=request,
+            store=store,
+            work=work,
+            clock=clock,
+            stopwatch=stopwatch,
+            progress=progress,
+            stop=stop,
+            reports=standing,
+        )
+        result = load(step).run(context)
         report = StepReport(
             request_digest=digest,
             gates_digest=request.items[0].gates_digest if isinstance(request, ReadaptationRequest) else None,
             step=step,
-            outcome=outcome,
+            outcome=StepOutcome.SUCCEEDED,
             seconds=stopwatch.seconds(),
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             versions=versions(),
@@ -182,27 +173,6 @@ def execute(
         return ended(store.write_report(report))
     except (TrainerError, StoreError) as error:
         return failed(step, digest, error.exit_code, str(error))
-
-
-def _earlier_reports(
-    step: Step, request: DeltaRequest | ReadaptationRequest, store: ArtifactStore
-) -> dict[str, StepReport]:
-    steps = steps_of(request)
-    reports: dict[str, StepReport] = {}
-    for earlier in steps[: steps.index(step)]:
-        report = store.read_report(digest_of(request), earlier)
-        if report is None:
-            raise ConfigurationError(
-                f"step {step!r} needs the report of {earlier!r}, which is not stored: run it first"
-            )
-        reports[earlier] = report
-    return reports
-
-
-def _may_skip(request: DeltaRequest | ReadaptationRequest, earlier: Mapping[str, StepReport]) -> bool:
-    if isinstance(request, DeltaRequest) or request.items[0].plan.refine is Refine.ALWAYS:
-        return False
-    return any(report.verdict is Verdict.PASSED for report in earlier.values())
 
 
 def ended(report: StepReport) -> Ended:

@@ -24,7 +24,8 @@ from relora_contract.scalars import Digest, StoreUri
 from relora_store.digest import digest_of_uri
 from relora_store.filesystems import Filesystems
 from relora_trainer.errors import ConfigurationError
-from relora_trainer.execution import Ended, steps_of
+from relora_trainer.execution import Ended
+from relora_trainer.standing import steps_of
 
 
 class LocalArtifact(Model):

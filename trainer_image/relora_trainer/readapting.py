@@ -10,7 +10,7 @@ import torch
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Provenance
 from relora_contract.readaptation import Metric
-from relora_contract.report import MetricValue, Verdict
+from relora_contract.report import MetricValue
 from relora_contract.request import BaseRef
 from relora_trainer.adapter import Adapter, read_adapter, write_adapter
 from relora_trainer.datasets import Parts
@@ -22,13 +22,11 @@ from relora_trainer.fingerprint import fingerprints
 from relora_trainer.gate import judge, measure
 from relora_trainer.outcomes import Outcome
 from relora_trainer.preflight import check_bases
-from relora_trainer.records import read_outcomes, write_outcomes
+from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
 from relora_trainer.session import Session, choose_placement, open_session
 from relora_trainer.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
-GATE_RECORD = "gate.jsonl"
-MONITOR_RECORD = "monitor.jsonl"
 SERVED_BASE = "base"
 """`base_model_name_or_path` of what is published; the server's fetcher writes the path that it serves."""
 
@@ -117,23 +115,21 @@ class Readapting:
         alpha: str | None = None,
         beta: str | None = None,
     ) -> StepResult:
-        """Ask the gate about the factors that the session holds; publish them when it passes.
+        """Publish the factors that the session holds and ask the gate about them.
 
-        What is judged is what will be served: the factors as they are stored, in the old adapter's precision.
+        What is judged is what will be served: the factors as they are stored, in the old adapter's precision. An
+        adapter that does not pass is published too: when only the gates change, it needs no second training.
         """
         factors = {name: pair.to(self.adapter.dtype).to(torch.float32) for name, pair in session.lora.factors().items()}
         session.lora.set_factors(factors)
         outcomes = self.evaluate(session, "gate")
         verdict, evidence = judge(self.item.gates, outcomes, reference, strategy=self.item.plan.strategy)
         LOG.info("%s: gate %s", self.step, verdict)
-        artifact = None
-        if verdict is Verdict.PASSED:
-            artifact = self._publish_adapter(session, factors, alpha, beta)
         record = self.workspace.scratch(f"{self.step}-outcomes")
         write_outcomes(record / GATE_RECORD, outcomes)
         return StepResult(
             verdict=verdict,
-            artifact=artifact,
+            artifact=self._publish_adapter(session, factors, alpha, beta),
             outcomes=self.publish(record, "Outcomes"),
             alpha=alpha,
             beta=beta,

@@ -7,6 +7,9 @@ from pathlib import Path
 from relora_trainer.errors import IntegrityError
 from relora_trainer.outcomes import Outcome
 
+GATE_RECORD = "gate.jsonl"
+MONITOR_RECORD = "monitor.jsonl"
+
 
 def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write outcomes as `[key, label, prediction, nll, tokens]`, one a line, the loss with nine significant digits."""

@@ -175,6 +175,19 @@ def test_training_recovers_what_the_gate_asks_for(laptop: Laptop) -> None:
     assert laptop.report(passed[0]).artifact is not None
 
 
+def test_changed_gates_judge_the_stored_outcomes_again(laptop: Laptop) -> None:
+    laptop.run()
+    first = laptop.report("port")
+    assert first.outcomes is not None
+    laptop.run(gates=[{"metric": "Accuracy", "threshold": "1"}])
+    stricter = laptop.report("port")
+    assert stricter.verdict is Verdict.FAILED
+    assert (stricter.outcomes, stricter.artifact) == (first.outcomes, first.artifact)
+    assert laptop.report("fuse").outcome is StepOutcome.SUCCEEDED
+    laptop.run()
+    assert laptop.report("port").verdict is Verdict.PASSED
+
+
 def test_refine_always_trains_every_step_and_continues_where_recover_ended(laptop: Laptop) -> None:
     laptop.run(
         readaptation={

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from relora_trainer.execution import StepContext, StepResult
 from relora_trainer.gate import power_warnings
-from relora_trainer.readapting import GATE_RECORD, MONITOR_RECORD, Readapting, Reference
-from relora_trainer.records import write_outcomes
+from relora_trainer.readapting import Readapting, Reference
+from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, write_outcomes
 
 
 def run(context: StepContext) -> StepResult:

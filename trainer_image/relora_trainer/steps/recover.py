@@ -6,11 +6,9 @@ It ends at E₁, or as soon as the monitor says twice that the adapter is as goo
 from dataclasses import replace
 
 from relora_trainer.execution import StepContext, StepResult
-from relora_trainer.records import write_outcomes
+from relora_trainer.records import MONITOR_RECORD, write_outcomes
 from relora_trainer.staged import StagedTuning
 from relora_trainer.tuning import Ending
-
-MONITOR_RECORD = "monitor.jsonl"
 
 
 def run(context: StepContext) -> StepResult:

@@ -10,9 +10,8 @@ from relora_trainer.errors import ConfigurationError
 from relora_trainer.execution import StepContext, StepResult
 from relora_trainer.outcomes import Outcome, pair
 from relora_trainer.paired import paired_difference
-from relora_trainer.records import read_outcomes
+from relora_trainer.records import MONITOR_RECORD, read_outcomes
 from relora_trainer.staged import StagedTuning
-from relora_trainer.steps.recover import MONITOR_RECORD
 
 
 def run(context: StepContext) -> StepResult:
