@@ -146,11 +146,17 @@ def rolling_back(rollout: Rollout, candidate: CandidateSet, now: datetime) -> Ro
     return replace(rollout, candidate=candidate.model_copy(update=update), look_again_at=None)
 
 
-def rolled_back(rollout: Rollout, candidate: CandidateSet, restored: ServingSet | None, now: datetime) -> Rollout:
-    """Record that the previous set serves again; it may have lost members that left meanwhile."""
+def returning_to(rollout: Rollout, before: ServingSet) -> Rollout:
+    """Make a set what is current: the one to put back. It may have lost members that left meanwhile."""
     current = rollout.current
-    if current is not None and restored is not None and current.set_digest != restored.digest:
-        current = current.model_copy(update={"set_digest": restored.digest, "adapters": len(restored.adapters)})
+    if current is None or current.set_digest == before.digest:
+        return rollout
+    update = {"set_digest": before.digest, "adapters": len(before.adapters)}
+    return replace(rollout, current=current.model_copy(update=update))
+
+
+def rolled_back(rollout: Rollout, candidate: CandidateSet, now: datetime) -> Rollout:
+    """Record that the previous set serves again."""
     failed = RolledBackSet(
         release_name=candidate.release_name,
         set_digest=candidate.set_digest,
@@ -161,7 +167,6 @@ def rolled_back(rollout: Rollout, candidate: CandidateSet, restored: ServingSet 
     others = [earlier for earlier in rollout.rolled_back if earlier.set_digest != failed.set_digest]
     return replace(
         rollout,
-        current=current,
         candidate=None,
         rolled_back=(*others, failed)[-MOST_ROLLED_BACK:],
         look_again_at=None,

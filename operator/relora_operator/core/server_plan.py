@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from relora_contract.api.release import BaseModelRelease
-from relora_contract.api.server import CandidateSet
+from relora_contract.api.server import CandidateSet, ServedSet
 from relora_contract.serving import ServingSet
 from relora_operator.core.blockers import Block, blocks
 from relora_operator.core.eligibility import eligible
@@ -12,7 +12,7 @@ from relora_operator.core.lineage import Chain, Refusal
 from relora_operator.core.membership import Member
 from relora_operator.core.observed import TargetView
 from relora_operator.core.reasons import Reason
-from relora_operator.core.rollout import Rollout, begun, promoted, rolled_back, rolling_back, watched
+from relora_operator.core.rollout import Rollout, begun, promoted, returning_to, rolled_back, rolling_back, watched
 from relora_operator.core.serving_sets import previous_set, settled, wanted_set
 from relora_operator.core.snapshot import ServerSnapshot
 
@@ -89,7 +89,8 @@ def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet
         return rollout
     before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
     if before is not None and before.digest != candidate.set_digest:
-        return rolling_back(rollout, rollout.candidate, situation.now).applying(before, situation.target)
+        back = rolling_back(rollout, rollout.candidate, situation.now)
+        return returning_to(back, before).applying(before, situation.target)
     failed = replace(rollout, problem=Refusal(Reason.ROLLOUT_FAILED, rollout.candidate.message or ""))
     return _replaced_first(situation, failed)
 
@@ -108,11 +109,11 @@ def _replaced_first(situation: Situation, rollout: Rollout) -> Rollout:
 def _rolling_back(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
     before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
     if before is None:
-        return rolled_back(rollout, candidate, None, situation.now)
+        return rolled_back(rollout, candidate, situation.now)
     if situation.live_digest != before.digest:
-        return rollout.applying(before, situation.target)
+        return returning_to(rollout, before).applying(before, situation.target)
     if situation.target.rolled_out:
-        return rolled_back(rollout, candidate, before, situation.now)
+        return rolled_back(rollout, candidate, situation.now)
     watching, time_is_up = watched(rollout, candidate, situation.snapshot.server, situation.target, situation.now)
     # The message stays the one of the failure that caused the return.
     kept = watching.candidate.model_copy(update={"message": candidate.message}) if watching.candidate else None
@@ -121,29 +122,35 @@ def _rolling_back(situation: Situation, rollout: Rollout, candidate: CandidateSe
 
 
 def _idle(situation: Situation, rollout: Rollout) -> Rollout:
+    """Begin the next roll-out, if there is one."""
+    current = rollout.current
+    if current is not None and situation.live_digest != current.set_digest:
+        lost = _lost_set(situation, rollout, current)
+        if lost is None:
+            return rollout
+        return begun(returning_to(rollout, lost), lost, situation.snapshot.server, situation.target, situation.now)
     wanted = _next_set(situation, rollout)
-    if wanted is None:
-        return rollout
-    promoted_now = rollout.current is not None and rollout.current.set_digest == wanted.digest
-    if promoted_now and situation.live_digest == wanted.digest:
+    if wanted is None or (current is not None and current.set_digest == wanted.digest):
         return rollout
     return begun(rollout, wanted, situation.snapshot.server, situation.target, situation.now)
 
 
+def _lost_set(situation: Situation, rollout: Rollout, current: ServedSet) -> ServingSet | None:
+    """Return what to put back on a target that was created anew or lost its annotation."""
+    before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
+    if before is not None and before.digest == current.set_digest:
+        return before
+    return _untried(situation.wanted(current.release_name), rollout) or before
+
+
 def _next_set(situation: Situation, rollout: Rollout) -> ServingSet | None:
-    """Return the set to roll out next: on the newest base that all members have, else on the present one."""
-    current = rollout.current
-    same_base = _untried(situation.wanted(served_release(situation.snapshot)), rollout)
-    if current is not None and situation.live_digest != current.set_digest:
-        # The target was created anew, or its set was removed: what was promoted there comes back first.
-        before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
-        exact = before is not None and before.digest == current.set_digest
-        return before if exact else same_base or before
-    if current is not None and situation.live is not None and not settled(situation.live, situation.members):
+    """Return the set that is wanted: on the newest base that all members have, else on the present one."""
+    if situation.live is not None and rollout.current is not None and not settled(situation.live, situation.members):
         return None
+    same_base = _untried(situation.wanted(served_release(situation.snapshot)), rollout)
     upgrade = _upgrade(situation, rollout)
     # A first set comes on the release that the workload is on, so that there is one to go back to.
-    return same_base or upgrade if current is None else upgrade or same_base
+    return same_base or upgrade if rollout.current is None else upgrade or same_base
 
 
 def _untried(wanted: ServingSet | None, rollout: Rollout) -> ServingSet | None:

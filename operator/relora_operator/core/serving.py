@@ -54,11 +54,14 @@ def target_refusal(server: AdapterServer, target: TargetView | None) -> Refusal 
 
 def promoted_digest(server: AdapterServer) -> str | None:
     """Return the digest of the set that was seen completely rolled out, unless it is being put back just now."""
+    current = server.status.current
+    return None if current is None or _restoring(server) else current.set_digest
+
+
+def _restoring(server: AdapterServer) -> bool:
+    """Tell whether the current set is being put back on a target that lost it."""
     current, candidate = server.status.current, server.status.candidate
-    if current is None:
-        return None
-    restoring = candidate is not None and candidate.state == "RollingOut" and candidate.set_digest == current.set_digest
-    return None if restoring else current.set_digest
+    return current is not None and candidate is not None and candidate.set_digest == current.set_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
     if live is not None:
         if promoted_digest(server) == live.digest:
             promoted = _served(live, name)
-        elif candidate is not None and live.digest == candidate.set_digest:
+        elif candidate is not None and live.digest == candidate.set_digest and not _restoring(server):
             arriving = _served(live, name)
     return Seat(
         refusal=refusal,
