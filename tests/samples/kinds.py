@@ -26,7 +26,7 @@ def release(name: str = "tiny-r2", **spec: object) -> Document:
             "version": "2026.11",
             "supersedes": "tiny-r1",
             "weights": {"uri": "s3://models/tiny-r2", "digest": digest("r2")},
-            "profileRef": {"name": "default"},
+            "profileRef": {"name": "standard"},
             "allowedNamespaces": {"selector": _SELECTOR},
             "rollout": {"maxRunningJobs": 4},
         },
@@ -87,7 +87,7 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
                 "activeDeadlineSeconds": 3600,
                 "maxAttempts": 2,
             },
-            "serverRef": {"name": "vllm", "namespace": "serving"},
+            "serverRef": {"name": "vllm", "namespace": "engines"},
             "servedName": "team.classifier",
         },
         spec,
@@ -95,7 +95,7 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
     )
 
 
-def server(name: str = "vllm", namespace: str = "serving", **spec: object) -> Document:
+def server(name: str = "vllm", namespace: str = "engines", **spec: object) -> Document:
     return _object(
         "AdapterServer",
         name,
@@ -113,7 +113,7 @@ def server(name: str = "vllm", namespace: str = "serving", **spec: object) -> Do
     )
 
 
-def profile(name: str = "default", **spec: object) -> Document:
+def profile(name: str = "standard", **spec: object) -> Document:
     return _object(
         "TrainerProfile",
         name,

@@ -15,7 +15,7 @@ def admission(control_plane: ControlPlane) -> Iterator[Admission]:
     """The API server with our CRDs, two namespaces and one stored object of each kind."""
     control_plane.kubectl("apply", "--server-side", "-f", str(CRDS))
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
-    for namespace in ("team", "serving"):
+    for namespace in ("team", "engines"):
         control_plane.kubectl("create", "namespace", namespace)
     api = Admission(control_plane.kubeconfig)
     for document in every_kind().values():
@@ -23,4 +23,4 @@ def admission(control_plane: ControlPlane) -> Iterator[Admission]:
     yield api
     api.close()
     control_plane.kubectl("delete", "-f", str(CRDS))
-    control_plane.kubectl("delete", "namespace", "team", "serving", "--wait=false")
+    control_plane.kubectl("delete", "namespace", "team", "engines", "--wait=false")
