@@ -214,14 +214,15 @@ class Search:
         return Candidate(alpha, beta, self.items)
 
     def _grid(self) -> Tensor:
-        """Return the points that compete, `(GRID², 2)`: finer than the validation examples can tell apart.
+        """Return the points that compete, `(n, 2)`: a grid finer than the validation examples can tell apart.
 
-        In two dimensions a grid finds the acquisition's maximum as well as a gradient method, and never fails.
+        In two dimensions it finds the acquisition's maximum as well as a gradient method, and never fails. (0, 0) is
+        left out: there both factors are zero, and so is every gradient of the training that would follow.
         """
         low, high = self.box.bounds()
         steps = torch.linspace(0, 1, GRID, dtype=torch.float64)
         grid: Tensor = torch.cartesian_prod(steps, steps) * (high - low) + low
-        return grid
+        return grid[grid.any(dim=1)]
 
     def _observations(self) -> tuple[Tensor, Tensor]:
         """Return objective and noise variance of every probe, each `(n, 1)` float64.

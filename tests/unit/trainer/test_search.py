@@ -147,3 +147,10 @@ def test_equal_losses_everywhere_are_no_trouble() -> None:
     search = Search(BOX, budget=10, items=ITEMS)
     run(search, lambda _alpha, _beta: 0.0)
     assert not beats_port(search.history)
+
+
+def test_the_empty_update_is_never_proposed() -> None:
+    search = Search(BOX, budget=20, items=ITEMS)
+    run(search, lambda alpha, beta: 0.3 * alpha + 0.1 * beta)
+    assert all(probe.alpha or probe.beta for probe in search.history)
+    assert best(search.history).beta < 0.5
