@@ -49,7 +49,9 @@ def store_uri(profile: TrainerProfile, namespace: str) -> str:
 
 def delta_request(work: DeltaWork, profile: TrainerProfile) -> MountedRequest:
     """Return the request of a delta Job."""
-    credentials, secrets = _mounts(_platform_secrets(profile), profile.spec.store.endpoint)
+    credentials, secrets = _mounts(
+        _platform_secrets(profile, profile.spec.store.delta_uri), profile.spec.store.endpoint
+    )
     request = DeltaRequest(
         request_digest=work.request_digest,
         source_base=_base(work.source_release, work.source_base),
@@ -65,8 +67,9 @@ def readaptation_request(
     work: ReadaptationWork, profile: TrainerProfile, *, delta_manifest_digest: str | None, max_lora_rank: int
 ) -> MountedRequest:
     """Return the request of a re-adaptation Job. The delta's digest is that of its manifest in the delta store."""
+    store = store_uri(profile, work.binding.metadata.namespace)
     credentials, secrets = _mounts(
-        _platform_secrets(profile) | _tenant_secrets(work.binding), profile.spec.store.endpoint
+        _platform_secrets(profile, store) | _tenant_secrets(work.binding), profile.spec.store.endpoint
     )
     delta = manifest_ref(profile.spec.store.delta_uri, delta_manifest_digest) if delta_manifest_digest else None
     item = ReadaptationItem(
@@ -83,7 +86,7 @@ def readaptation_request(
         source_base=_base(work.start.release, work.start.base),
         target_base=_base(work.target.metadata.name, weights_ref(work.target)),
         delta=delta,
-        store_uri=store_uri(profile, work.binding.metadata.namespace),
+        store_uri=store,
         image=work.image,
         credentials=credentials,
         items=[item],
@@ -95,10 +98,11 @@ def _base(release_name: str, weights: ArtifactRef) -> BaseRef:
     return BaseRef(release_name=release_name, uri=weights.uri, digest=weights.digest)
 
 
-def _platform_secrets(profile: TrainerProfile) -> dict[str, str]:
-    """Return secret names by URI prefix."""
+def _platform_secrets(profile: TrainerProfile, written: str) -> dict[str, str]:
+    """Return secret names by URI prefix. What the Job writes below `written` is the store's, whatever else matches."""
     named = {credential.uri_prefix: credential.secret_name for credential in profile.spec.credentials or []}
-    return {ANY_URI: profile.spec.store.secret_name} | named
+    store = profile.spec.store.secret_name
+    return {ANY_URI: store} | named | {written: store}
 
 
 def _tenant_secrets(binding: AdapterBinding) -> dict[str, str]:
