@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
+_IPV4_PARTS = 2
+
 Check = Callable[[], str | None]
 """Returns what is wrong, or None."""
 
@@ -39,7 +41,7 @@ class HealthServer:
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> int:
-        """Listen, and return the port.
+        """Listen on every address, and return the port; with port 0 that of IPv4, as IPv6 gets another one.
 
         Raises:
             OSError: The port is taken.
@@ -47,7 +49,8 @@ class HealthServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, port=self._port)
         await site.start()
-        port: int = self._runner.addresses[0][1]
+        sockets = self._runner.addresses
+        port: int = next((address for address in sockets if len(address) == _IPV4_PARTS), sockets[0])[1]
         return port
 
     async def stop(self) -> None:

@@ -106,9 +106,7 @@ def _finished(status: AdapterBindingStatus) -> dict[tuple[str, int, str], StepSt
 def _count_server(old: AdapterServerStatus, new: AdapterServerStatus) -> None:
     if new.current and old.current and new.current.set_digest != old.current.set_digest:
         ROLLOUTS.labels("Promoted").inc()
-    states = [status.candidate.state if status.candidate else None for status in (old, new)]
-    if states[1] == "RolledBack" != states[0]:
-        ROLLOUTS.labels("RolledBack").inc()
+    ROLLOUTS.labels("RolledBack").inc(sum(failed not in old.rolled_back for failed in new.rolled_back))
 
 
 def _seconds(start: str, end: str) -> float:

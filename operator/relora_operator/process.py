@@ -15,6 +15,7 @@ import kopf
 from prometheus_client import REGISTRY
 
 from relora_operator.clocks import elapsed, now
+from relora_operator.core.decide import Decisions
 from relora_operator.handlers import build_registry, build_settings
 from relora_operator.health import HealthServer
 from relora_operator.kube.client import Client
@@ -30,7 +31,7 @@ from relora_operator.loop.grants import Grants
 from relora_operator.loop.intake import Intake
 from relora_operator.loop.live import LiveReader
 from relora_operator.loop.queue import WorkQueue
-from relora_operator.loop.reconcile import Decisions, Reconciler
+from relora_operator.loop.reconcile import Reconciler
 from relora_operator.loop.resync import NotInstalledError, Resync
 from relora_operator.loop.state import State
 from relora_operator.metrics import LEADER, QUEUE_LENGTH, RESYNC_AGE, BindingCounts
@@ -233,5 +234,8 @@ def _stale(parts: Parts) -> str | None:
 
 def _unready(parts: Parts) -> str | None:
     """Tell whether the API server has not answered about the Lease for too long."""
-    age = elapsed() - parts.election.last_contact
+    contact = parts.election.last_contact
+    if contact is None:
+        return "the API server has not answered yet"
+    age = elapsed() - contact
     return f"the API server has not answered for {age:.0f} s" if age > parts.settings.lease_times.duration * 2 else None

@@ -109,8 +109,8 @@ class LeaseElection:
         self._observed = _Observation()
         self._held: _Lease | None = None
         self._renewal_sent_at = float("-inf")
-        self.last_contact = clock()
-        """When the API server last answered about the Lease."""
+        self.last_contact: float | None = None
+        """When the API server last answered about the Lease; None before its first answer."""
 
     def fence(self) -> None:
         """Return if a write that is sent now reaches the server while the Lease is ours.
@@ -233,9 +233,14 @@ class LeaseElection:
 
     async def _send(self, verb: str, body: JsonObject | None = None) -> JsonObject:
         name = "" if verb == "POST" else self._name
-        answer = await self._transport.request(
-            verb, LEASES, LEASES.path(self._namespace, name), body=body, timeout_seconds=self._times.timeout
-        )
+        try:
+            answer = await self._transport.request(
+                verb, LEASES, LEASES.path(self._namespace, name), body=body, timeout_seconds=self._times.timeout
+            )
+        except KubeError as error:
+            if error.status:
+                self.last_contact = self._clock()
+            raise
         self.last_contact = self._clock()
         return answer
 

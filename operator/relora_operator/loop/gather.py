@@ -56,9 +56,11 @@ class Gatherer:
 
     def _of_release(self, release: BaseModelRelease) -> ReleaseSnapshot:
         bindings = self.state.bindings.find("model", release.spec.model)
+        family = self._family(release.spec.model)
         return ReleaseSnapshot(
             release=release,
-            family=self._family(release.spec.model),
+            family=family,
+            profiles=self._profiles(family),
             profile=self.state.profiles.get("", release.spec.profile_ref.name),
             bindings=bindings,
             namespaces=self._namespaces(binding.metadata.namespace for binding in bindings),

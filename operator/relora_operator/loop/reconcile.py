@@ -16,7 +16,7 @@ from relora_operator.core.actions import (
     Plan,
     SetJobTtl,
 )
-from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerSnapshot
+from relora_operator.core.decide import Decisions
 from relora_operator.kube.errors import (
     ConflictError,
     ForbiddenError,
@@ -25,7 +25,7 @@ from relora_operator.kube.errors import (
 )
 from relora_operator.kube.lease import LeaseLostError
 from relora_operator.loop.execute import Executor
-from relora_operator.loop.gather import Gatherer, IncompleteError, Snapshot
+from relora_operator.loop.gather import Gatherer, IncompleteError
 from relora_operator.loop.live import LiveReader
 from relora_operator.loop.queue import WorkQueue
 from relora_operator.metrics import QUEUE_SECONDS, RECONCILE_SECONDS, RECONCILES
@@ -34,25 +34,6 @@ logger = logging.getLogger(__name__)
 
 REFUSED_PAUSE_SECONDS = 30.0
 """Shortest pause after the server refused a write: quota and RBAC change at the pace of people."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decisions:
-    """The pure functions that the loop is built around."""
-
-    release: Callable[[ReleaseSnapshot, datetime], Plan]
-    binding: Callable[[BindingSnapshot, datetime], Plan]
-    server: Callable[[ServerSnapshot, datetime], Plan]
-
-    def decide(self, snapshot: Snapshot, now: datetime) -> Plan:
-        """Return the plan for a snapshot."""
-        match snapshot:
-            case ReleaseSnapshot():
-                return self.release(snapshot, now)
-            case BindingSnapshot():
-                return self.binding(snapshot, now)
-            case ServerSnapshot():
-                return self.server(snapshot, now)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,61 @@
+"""A control plane of its own: the operator acts on everything that it sees."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.api import Api
+from controller.kubelet import FakeKubelet
+from controller.replica import Replica
+from controller.rights import install_rights
+from devcluster.controlplane import ControlPlane
+from devcluster.pytest_progress import reporter
+
+CRDS = Path(__file__).parents[3] / "crds"
+
+StartReplica = Callable[..., Replica]
+
+
+@pytest.fixture(scope="session")
+def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
+    """A control plane with our CRDs."""
+    with ControlPlane(report=reporter(request.config)) as started:
+        started.kubectl("apply", "--server-side", "-f", str(CRDS))
+        started.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+        yield started
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kubeconfig of the operator's account."""
+    return install_rights(plane, tmp_path_factory.mktemp("rights"))
+
+
+@pytest.fixture
+def api(plane: ControlPlane) -> Iterator[Api]:
+    client = Api(plane.kubeconfig)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def kubelet(plane: ControlPlane) -> Iterator[FakeKubelet]:
+    with FakeKubelet(plane.kubeconfig) as running:
+        yield running
+
+
+@pytest.fixture
+def start_replica(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[StartReplica]:
+    """Starts operators; each is stopped at the end of the test."""
+    running: list[Replica] = []
+
+    def start(*arguments: str, name: str = "one", command: list[str] | None = None) -> Replica:
+        log = tmp_path / f"{name}-{len(running)}.log"
+        running.append(Replica(operator_kubeconfig, log, *arguments, name=name, command=command))
+        return running[-1]
+
+    yield start
+    for replica in running:
+        replica.stop()
+        print(f"--- {replica.name} ended with {replica.process.returncode}\n{replica.log.read_text()[-8000:]}")

@@ -1,0 +1,101 @@
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from controller.api import Api, eventually
+from controller.replica import LEASE_SECONDS, Replica
+from controller.rights import NAMESPACE
+from samples.kinds import release
+
+pytestmark = pytest.mark.integration
+
+STUB = [sys.executable, "-m", "controller.stubs"]
+
+
+@pytest.fixture
+def ticking(api: Api) -> Iterator[str]:
+    """A release for which the stub emits Events."""
+    name = "ticking"
+    document = release(name)
+    del document["spec"]["supersedes"]
+    api.create(document)
+    yield name
+    api.delete("BaseModelRelease", name)
+
+
+@pytest.fixture(autouse=True)
+def without_a_lease(api: Api) -> None:
+    """Each test starts without waiting for the Lease of the one before."""
+    if api.within("Lease", NAMESPACE):
+        api.delete("Lease", "relora-operator", NAMESPACE)
+
+
+def ticks(api: Api, name: str) -> list[tuple[str, str]]:
+    """Return time and author of the Events that the stubs emitted."""
+    events = [event for event in api.within("Event", "default") if event["regarding"]["name"] == name]
+    return sorted((event["eventTime"], event["note"].split()[0]) for event in events)
+
+
+def authors(api: Api, name: str) -> set[str]:
+    return {author for _, author in ticks(api, name)}
+
+
+def start_two(start_replica: Callable[..., Replica]) -> tuple[Replica, Replica]:
+    first = start_replica(name="first", command=STUB)
+    first.await_lead()
+    second = start_replica(name="second", command=STUB)
+    eventually(lambda: second.said("endpoints") and second.fetch("/readyz")[0] == 200, what="the standby is ready")
+    return first, second
+
+
+def test_a_leader_that_was_suspended_writes_nothing_after_it_was_replaced(
+    start_replica: Callable[..., Replica], api: Api, ticking: str
+) -> None:
+    first, second = start_two(start_replica)
+    eventually(lambda: authors(api, ticking) == {"first"}, what="the leader writes")
+    first.send(signal.SIGSTOP)
+    stopped_at = time.monotonic()
+
+    second.await_lead()
+    taken_over_after = time.monotonic() - stopped_at
+    eventually(lambda: "second" in authors(api, ticking), what="the new leader writes")
+    before = ticks(api, ticking)
+    first.send(signal.SIGCONT)
+    code = first.process.wait(10)
+
+    assert code == 1
+    assert first.said("no longer the leader")
+    assert taken_over_after > LEASE_SECONDS * 0.6, "the standby did not wait for the Lease to run out"
+    late = [tick for tick in ticks(api, ticking) if tick[1] == "first" and tick not in before]
+    assert late == [], "the old leader wrote although another one leads"
+
+
+def test_a_killed_leader_is_replaced(start_replica: Callable[..., Replica], api: Api, ticking: str) -> None:
+    first, second = start_two(start_replica)
+    first.stop(signal.SIGKILL)
+
+    second.await_lead()
+    eventually(lambda: "second" in authors(api, ticking), what="the new leader writes")
+
+
+def test_a_stopped_leader_hands_over_at_once(start_replica: Callable[..., Replica], api: Api, ticking: str) -> None:
+    first, second = start_two(start_replica)
+    assert second.metric("relora_leader") == 0
+    assert first.metric("relora_leader") == 1
+
+    assert first.stop(signal.SIGTERM) == 0
+    ended_at = time.monotonic()
+    second.await_lead()
+
+    assert time.monotonic() - ended_at < LEASE_SECONDS * 0.6
+    eventually(lambda: "second" in authors(api, ticking), what="the new leader writes")
+
+
+def test_a_standby_ends_when_it_is_told_to(start_replica: Callable[..., Replica]) -> None:
+    first, second = start_two(start_replica)
+    assert second.fetch("/healthz")[0] == 200
+    assert second.stop(signal.SIGTERM) == 0
+    assert first.process.poll() is None
