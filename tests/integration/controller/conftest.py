@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from controller.api import Api
+from controller.fleet import Fleet
 from controller.kubelet import FakeKubelet
 from controller.replica import Replica
 from controller.rights import install_rights
@@ -59,3 +60,18 @@ def start_replica(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[StartRe
     for replica in running:
         replica.stop()
         print(f"--- {replica.name} ended with {replica.process.returncode}\n{replica.log.read_text()[-8000:]}")
+
+
+@pytest.fixture
+def fleet(api: Api, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """A fleet of two bindings in a namespace of its own; everything of it is deleted at the end."""
+    name = f"t{abs(hash(request.node.name)) % 10**8}"
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    made = Fleet(api, name, "one", "two")
+    made.create()
+    yield made
+    api.delete("Namespace", name)
+    for kind in ("BaseModelRelease", "TrainerProfile"):
+        for found in api.everywhere(kind):
+            if found["metadata"]["name"].startswith(name):
+                api.delete(kind, found["metadata"]["name"])
