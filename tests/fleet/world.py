@@ -275,10 +275,10 @@ class World:
                 del self.jobs[key]
         return self
 
-    def run_all(self, script: Script = all_pass) -> World:
-        """Let every live Job run to its end."""
+    def run_all(self, script: Script = all_pass, *, kind: str | None = None) -> World:
+        """Let every live Job, or those of one kind, run to its end."""
         for job in list(self.jobs.values()):
-            if job.view.live and not job.view.deleting:
+            if job.view.live and not job.view.deleting and kind in {None, job.view.kind}:
                 run(self, job, script)
         return self
 

@@ -266,8 +266,8 @@ REGISTRY: dict[Reason, Entry] = {
     ),
     Reason.TARGET_CONFLICT: _owner(
         (*_BINDING, *_SERVER),
-        "An older AdapterServer has the same target.",
-        "Delete one of the two servers, or give this one another target.",
+        "Another AdapterServer has the same target: the one that the target's label names, else the older one.",
+        "Delete one of the two servers, or create this one anew with another target.",
     ),
     Reason.TARGET_CONTROLLED: _owner(
         (*_BINDING, *_SERVER),

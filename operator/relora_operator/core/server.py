@@ -28,7 +28,7 @@ def decide_server(snapshot: ServerSnapshot, now: datetime) -> Plan:
     order = chain(server.spec.model, snapshot.family)
     live = live_set(target)
     members = membership(server, live, snapshot.members, snapshot.namespaces).members
-    refusal = target_refusal(server, target) or _conflict(snapshot) or _release_missing(server, order)
+    refusal = _conflict(snapshot) or target_refusal(server, target) or _release_missing(server, order)
     rollout = recorded(server)
     if refusal is None and target is not None:
         situation = Situation(snapshot=snapshot, target=target, chain=order, live=live, members=members, now=now)
@@ -38,15 +38,17 @@ def decide_server(snapshot: ServerSnapshot, now: datetime) -> Plan:
 
 
 def _conflict(snapshot: ServerSnapshot) -> Refusal | None:
-    """The oldest of several servers with one target keeps it."""
+    """Of several servers with one target the one that the label names has it; without a label, the oldest would."""
     rivals = [rival for rival in snapshot.rivals if rival.metadata.deletion_timestamp is None]
-    first = min([snapshot.server, *rivals], key=lambda one: (one.metadata.creation_timestamp, one.metadata.name))
-    if first.metadata.name == snapshot.server.metadata.name:
+    everyone = sorted([snapshot.server, *rivals], key=lambda one: (one.metadata.creation_timestamp, one.metadata.name))
+    consent = snapshot.target.consent if snapshot.target is not None else None
+    holder = next((one for one in everyone if one.metadata.name == consent), everyone[0])
+    if holder.metadata.name == snapshot.server.metadata.name:
         return None
     name = snapshot.server.spec.target_ref.name
     return Refusal(
         Reason.TARGET_CONFLICT,
-        f"Deployment {name} (spec.targetRef) is the target of AdapterServer {first.metadata.name}",
+        f"Deployment {name} (spec.targetRef) is the target of AdapterServer {holder.metadata.name}",
     )
 
 

@@ -91,7 +91,10 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
     server, live = context.server, live_set(context.target)
     name = served_name(binding, server.metadata.namespace)
     admitted = membership(server, live, context.members, context.namespaces)
-    refusal = admitted.refused.get(binding_key(binding)) or target_refusal(server, context.target) or _stalled(server)
+    stalled = _stalled(server)
+    if stalled is None or stalled.reason is not Reason.TARGET_CONFLICT:
+        stalled = target_refusal(server, context.target) or stalled
+    refusal = admitted.refused.get(binding_key(binding)) or stalled
     current, candidate = server.status.current, server.status.candidate
     promoted, arriving = None, None
     if live is not None:
