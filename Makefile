@@ -58,7 +58,8 @@ generate: $(STAMP) ## write the CRDs, the chart's copies, the reference pages an
 	$(BIN)/python -m relora_operator.reasons_page > docs/failure-reasons.md
 	RELORA_UPDATE_GOLDEN=1 $(BIN)/pytest -q tests/golden
 
-check: lint types imports fast-tests ## lint, types, imports, unit, property and golden tests
+check: $(STAMP) ## lint, types, imports, unit, property and golden tests
+	@$(MAKE) --jobs 4 --output-sync=target lint imports types fast-tests
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet $(CODE)

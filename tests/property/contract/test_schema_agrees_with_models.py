@@ -97,7 +97,7 @@ def test_samples_are_accepted_by_both(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(SCHEMAS))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_models_accept_what_the_schema_accepts_and_write_it_back(kind: str, data: st.DataObject) -> None:
     document = {**every_kind()[kind], "spec": data.draw(SPECS[kind])}
@@ -140,7 +140,7 @@ EDGES = st.one_of(
 
 
 @pytest.mark.parametrize("kind", sorted(SCHEMAS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_schema_and_models_refuse_the_same(kind: str, data: st.DataObject) -> None:
     document = deepcopy(every_kind()[kind])
