@@ -1,5 +1,6 @@
 """A connection to an S3 endpoint with one set of credentials."""
 
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import s3fs
@@ -14,13 +15,14 @@ CONNECTIONS = 32
 
 @dataclass(frozen=True)
 class S3Connection:
-    """An open connection."""
+    """An open connection, and the threads that read ahead and send parts through it."""
 
     filesystem: s3fs.S3FileSystem
+    pool: Executor
 
     def objects(self, bucket: str, prefix: str, retry: Retry) -> S3Objects:
         """Return the objects of a bucket below a prefix."""
-        return S3Objects(self.filesystem, bucket, prefix, retry)
+        return S3Objects(self.filesystem, self.pool, bucket, prefix, retry)
 
 
 def connect(
@@ -52,4 +54,4 @@ def connect(
         skip_instance_cache=True,
     )
     filesystem.retries = 1
-    return S3Connection(filesystem)
+    return S3Connection(filesystem, ThreadPoolExecutor(CONNECTIONS, "s3"))

@@ -8,7 +8,7 @@ import base64
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
@@ -50,7 +50,16 @@ UPLOADS = 3
 
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 _UNREACHABLE = (EndpointError, HTTPClientError, ResponseStreamingError, ResponseParserError, OSError, TimeoutError)
+_DENIED = {
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "XAdminUserNotFound",  # how Versity's gateway says InvalidAccessKeyId, with a status of 404
+}
 _MISSING = {"NoSuchKey", "NoSuchBucket", "404"}
+"""By the code, not by the status: an unknown user must never read as an absent report."""
 _TRY_AGAIN = {
     "BadDigest",
     "ConditionalRequestConflict",
@@ -82,10 +91,19 @@ class _BeyondEndError(Exception):
 
 
 class S3Objects:
-    """The objects of one bucket below one prefix."""
+    """The objects of one bucket below one prefix.
 
-    def __init__(self, filesystem: S3Calls, bucket: str, prefix: str, retry: Retry) -> None:
+    Args:
+        filesystem: Makes the calls; safe to use from several threads.
+        pool: Runs several calls for one object at a time.
+        bucket: The bucket.
+        prefix: What every key is preceded by; empty for the whole bucket.
+        retry: Tries calls again.
+    """
+
+    def __init__(self, filesystem: S3Calls, pool: Executor, bucket: str, prefix: str, retry: Retry) -> None:
         self._filesystem = filesystem
+        self._pool = pool
         self._bucket = bucket
         self._prefix = prefix
         self._retry = retry
@@ -128,26 +146,26 @@ class S3Objects:
     def stream(self, key: str, size: int) -> Iterator[bytes]:
         """Yield the first `size` bytes of one object, the next ranges already under way."""
         starts = iter(range(0, size, RANGE_BYTES))
-        with ThreadPoolExecutor(READ_AHEAD) as pool:
-            under_way: deque[Future[bytes]] = deque()
+        under_way: deque[Future[bytes]] = deque()
 
-            def begin_next() -> None:
-                for start in starts:
-                    under_way.append(pool.submit(self._range, key, start, min(start + RANGE_BYTES, size)))
-                    return
-
-            try:
-                for _ in range(READ_AHEAD):
-                    begin_next()
-                while under_way:
-                    chunk = under_way.popleft().result()
-                    begin_next()
-                    yield chunk
-            except _BeyondEndError:
+        def begin_next() -> None:
+            for start in starts:
+                under_way.append(self._pool.submit(self._range, key, start, min(start + RANGE_BYTES, size)))
                 return
-            finally:
-                for future in under_way:
-                    future.cancel()
+
+        try:
+            for _ in range(READ_AHEAD):
+                begin_next()
+            while under_way:
+                chunk = under_way.popleft().result()
+                begin_next()
+                yield chunk
+        except _BeyondEndError:
+            return
+        finally:
+            # This may run in the garbage collector, in any thread: it must not wait for anything.
+            for future in under_way:
+                future.cancel()
 
     def create(self, key: str, data: bytes) -> None:
         """Write one object if the key is free; the store compares the bytes with their SHA-256."""
@@ -188,16 +206,17 @@ class S3Objects:
             reply = self._call("upload_part", key, UploadId=upload, PartNumber=number, Body=data)
             return {"PartNumber": number, "ETag": reply["ETag"]}
 
-        with ThreadPoolExecutor(UPLOADS) as pool:
-            under_way: deque[Future[dict[str, object]]] = deque()
-            number = 0
+        under_way: deque[Future[dict[str, object]]] = deque()
+        try:
             while data := file.read(part_bytes):
-                number += 1
                 hasher.update(data)
-                under_way.append(pool.submit(send, number, data))
+                under_way.append(self._pool.submit(send, len(parts) + len(under_way) + 1, data))
                 if len(under_way) > UPLOADS:
                     parts.append(under_way.popleft().result())
             parts += [future.result() for future in under_way]
+        finally:
+            # An upload can be abandoned only when nothing is being sent to it any more.
+            wait(under_way)
         if hasher.hexdigest() != hex_part(digest):
             raise IntegrityError(f"{file.name} changed while it was published")
         return parts
@@ -250,12 +269,12 @@ def _translated_reply(error: ClientError, uri: str) -> Exception:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _TRY_AGAIN or status in _TRY_AGAIN_STATUS or status >= _SERVER_ERROR:
         return TemporaryError(f"{uri}: the store asks to try again ({code})")
-    if code in _MISSING or status == 404:  # noqa: PLR2004 - the number everybody knows
+    if code in _DENIED or status in {401, 403}:
+        return DeniedError(f"{uri}: the store refuses the credentials ({code}); check the Secret's keys and its rights")
+    if code in _MISSING:
         return NotFoundError(f"{uri} does not exist" + (" (no such bucket)" if code == "NoSuchBucket" else ""))
     if status == _PRECONDITION_FAILED:
         return AlreadyExistsError(uri)
     if status == _RANGE_NOT_SATISFIABLE:
         return _BeyondEndError(uri)
-    if status in {401, 403}:
-        return DeniedError(f"{uri}: the store refuses the credentials ({code}); check the Secret's keys and its rights")
     return ConfigurationError(f"{uri}: the store refuses the request ({code})")

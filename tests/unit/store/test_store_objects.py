@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,35 @@ def test_a_stream_may_be_left_early(place: Place) -> None:
     assert len(next(iter(stream))) == 1000
 
 
+class Stuck:
+    """A connection on which only the first range ever arrives."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def call_s3(self, method: str, **_: object) -> dict[str, object]:
+        raise AssertionError(method)
+
+    def cat_file(self, path: str, *, start: int, end: int) -> bytes:
+        if start:
+            self.release.wait()
+        return bytes(end - start)
+
+
+def test_dropping_a_stream_waits_for_nothing() -> None:
+    # The garbage collector may drop it while the interpreter holds a lock that threads need in order to end.
+    stuck = Stuck()
+    with ThreadPoolExecutor(4) as pool:
+        stream = s3_objects.S3Objects(stuck, pool, "bucket", "", s3_objects.Retry()).stream("key", 9_000)
+        next(iter(stream))
+        dropper = threading.Thread(target=stream.close)
+        dropper.start()
+        dropper.join(timeout=30)
+        dropped = not dropper.is_alive()
+        stuck.release.set()
+    assert dropped
+
+
 @pytest.mark.parametrize("size", [0, 10, 1000])
 def test_a_file_becomes_an_object(place: Place, tmp_path: Path, size: int) -> None:
     path, digest = _random_file(tmp_path, size)
@@ -128,6 +159,17 @@ def test_an_abandoned_upload_leaves_no_parts(gateway: Gateway, tmp_path: Path, m
         filesystems.open(uri).create_from_file("blob", path, "sha256:" + "0" * 64)
     uploads = filesystems._s3(uri).filesystem.call_s3("list_multipart_uploads", Bucket=BUCKET, Prefix="abandoned")
     assert not uploads.get("Uploads")
+
+
+@pytest.mark.integration
+def test_an_unknown_access_key_is_denied(gateway: Gateway) -> None:
+    environment = {
+        "AWS_ENDPOINT_URL": gateway.endpoint,
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "not-the-secret",
+    }
+    with pytest.raises(DeniedError, match="refuses the credentials"):
+        Filesystems(environ=environment).open(f"s3://{BUCKET}/x").read("a", 10)
 
 
 @pytest.mark.integration
