@@ -1,7 +1,10 @@
+import io
 import json
-import os
+import tarfile
+import uuid
 from pathlib import Path
 
+import httpx
 import pytest
 
 from devcluster.baseimages import debian_base
@@ -54,17 +57,26 @@ def test_a_pod_runs_the_image_that_was_pushed_by_its_digest(
     assert node_cluster.kubectl("logs", "-n", team, "reader") == "hello\na file\n"
 
 
-def test_the_same_content_has_the_same_digest_whenever_it_was_written(
+def test_pushed_layers_are_uncompressed_and_carry_no_times(
     node_cluster: Node, image_store: ImageStore, tmp_path: Path
 ) -> None:
-    references = []
-    for folder, time in ((tmp_path / "one", 1_000_000_000), (tmp_path / "two", 1_500_000_000)):
-        folder.mkdir()
-        (folder / "second").write_text("a file\n")
-        os.utime(folder / "second", (time, time))
-        image = _build(image_store, folder, "hello")
-        references.append(image_store.push(image, "test-image", node_cluster.endpoints().registry))
-    assert references[0] == references[1]
+    registry = node_cluster.endpoints().registry
+    (tmp_path / "second").write_text("a file\n")
+    greeting = uuid.uuid4().hex  # no layer of an earlier run is taken for this one
+    digest = image_store.push(_build(image_store, tmp_path, greeting), "test-image", registry).partition("@")[2]
+
+    pushed = f"http://{registry}/v2/relora/test-image"
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    manifest = httpx.get(f"{pushed}/manifests/{digest}", headers=accept).json()
+    config = httpx.get(f"{pushed}/blobs/{manifest['config']['digest']}").json()
+    assert config["created"] == "1970-01-01T00:00:00Z"
+    new_layers = manifest["layers"][1:]
+    assert new_layers
+    for layer in new_layers:
+        assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar"
+        blob = httpx.get(f"{pushed}/blobs/{layer['digest']}").content
+        with tarfile.open(fileobj=io.BytesIO(blob)) as archive:
+            assert {member.mtime for member in archive.getmembers()} == {0}
 
 
 def test_a_failed_build_shows_the_builders_words(image_store: ImageStore, tmp_path: Path) -> None:
