@@ -153,6 +153,7 @@ class CurrentPair(Model):
         default_factory=list, description="What the gate measured on the test examples."
     )
     promoted_time: Timestamp | None = Field(default=None, description="When it was promoted.")
+    server_ref: ServerRef | None = Field(default=None, description="The server that was seen to serve it.")
     time_to_readiness_seconds: int | None = Field(
         default=None, description="From the release's creation to the first passed gate."
     )

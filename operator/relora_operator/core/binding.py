@@ -73,13 +73,13 @@ def _in_use(
     existing = binding.status.current
     if place is not None:
         served = recognized(binding, place.promoted) if place.promoted is not None else None
-        return promoted(served, existing, order, now) if served is not None else existing
+        return promoted(served, existing, order, server=place.server_ref, now=now) if served is not None else existing
     start = baseline(binding, order)
     target = upgrade_target(snapshot, binding, start, order)
     best = offer(binding, target.metadata.name, order) if target is not None else None
     if best is None and start is not None:
         best = offer(binding, start.release, order) or start
-    return promoted(best, existing, order, now) if best is not None else existing
+    return promoted(best, existing, order, server=None, now=now) if best is not None else existing
 
 
 def _work(

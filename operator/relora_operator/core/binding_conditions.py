@@ -7,7 +7,7 @@ from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.report import StepOutcome, Verdict
 from relora_operator.core.blockers import blocks
-from relora_operator.core.conditions import Wanted, false, true
+from relora_operator.core.conditions import Wanted, false, holds, true
 from relora_operator.core.lineage import Chain, Refusal
 from relora_operator.core.observed import NamespaceView
 from relora_operator.core.obstacles import Obstacle
@@ -53,8 +53,12 @@ def conditions(outlook: Outlook) -> list[Wanted]:
 
 
 def _served(outlook: Outlook) -> bool:
-    """Tell whether the recorded pair is what the promoted set serves, or still serves while another set arrives."""
-    current, place = outlook.binding.status.current, outlook.place
+    """Tell whether the recorded pair is what the promoted set serves.
+
+    While another set arrives, the target names only that one; then what was seen before it came still holds.
+    """
+    status, place = outlook.binding.status, outlook.place
+    current = status.current
     if current is None or place is None:
         return current is not None
     if place.promoted is not None:
@@ -62,7 +66,8 @@ def _served(outlook: Outlook) -> bool:
             current.release_name,
             current.adapter.digest,
         )
-    return place.arriving is not None and place.promoted_release == current.release_name
+    seen = holds(status.conditions, BindingConditionType.READY) and current.server_ref == place.server_ref
+    return seen and place.arriving is not None
 
 
 def _ready(outlook: Outlook, up_to_date: Wanted) -> Wanted:

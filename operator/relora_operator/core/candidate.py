@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from relora_contract.api.binding import AdapterBinding, Candidate, CurrentPair, StepState, StepStatus
+from relora_contract.api.binding import AdapterBinding, Candidate, CurrentPair, ServerRef, StepState, StepStatus
 from relora_contract.api.meta import LocalRef
 from relora_contract.artifacts import manifest_ref
 from relora_contract.readaptation import Metric
@@ -120,14 +120,16 @@ def gave_way(binding: AdapterBinding, chain: Chain) -> CurrentPair | None:
     return CurrentPair(release_name=pair.release, base=pair.base, adapter=pair.adapter, quality=list(pair.quality))
 
 
-def promoted(pair: Pair, existing: CurrentPair | None, chain: Chain, now: datetime) -> CurrentPair:
+def promoted(
+    pair: Pair, existing: CurrentPair | None, chain: Chain, *, server: ServerRef | None, now: datetime
+) -> CurrentPair:
     """Return the record of a pair that is in use."""
     if existing is not None and (existing.release_name, existing.adapter.digest, existing.base.digest) == (
         pair.release,
         pair.adapter.digest,
         pair.base.digest,
     ):
-        return existing
+        return existing if existing.server_ref == server else existing.model_copy(update={"server_ref": server})
     release = chain.known.get(pair.release)
     readiness = None
     if release is not None and pair.passed_time is not None:
@@ -138,5 +140,6 @@ def promoted(pair: Pair, existing: CurrentPair | None, chain: Chain, now: dateti
         adapter=pair.adapter,
         quality=list(pair.quality),
         promoted_time=timestamp(now),
+        server_ref=server,
         time_to_readiness_seconds=readiness,
     )

@@ -78,9 +78,10 @@ def advanced(situation: Situation, rollout: Rollout) -> Rollout:
 def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
     if situation.live_digest != candidate.set_digest:
         wanted = situation.wanted(candidate.release_name)
-        if wanted is not None and wanted.digest == candidate.set_digest:
+        promoted_digest = rollout.current.set_digest if rollout.current is not None else None
+        if situation.live_digest == promoted_digest and wanted is not None and wanted.digest == candidate.set_digest:
             return rollout.applying(wanted, situation.target)
-        # The set never reached the target, or the target was created anew, and its members have moved on.
+        # Its members have moved on before it reached the target, or the target was created anew.
         return _idle(situation, replace(rollout, candidate=None))
     if situation.target.rolled_out:
         return promoted(rollout, candidate, situation.now)
@@ -92,17 +93,15 @@ def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet
         back = rolling_back(rollout, rollout.candidate, situation.now)
         return returning_to(back, before).applying(before, situation.target)
     failed = replace(rollout, problem=Refusal(Reason.ROLLOUT_FAILED, rollout.candidate.message or ""))
-    return _replaced_first(situation, failed)
+    return _corrected(situation, failed, rollout.candidate)
 
 
-def _replaced_first(situation: Situation, rollout: Rollout) -> Rollout:
-    """Let a corrected set take the place of a first one that never got ready: there is none to go back to."""
-    if rollout.current is not None or rollout.candidate is None:
+def _corrected(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
+    """Let a corrected set take the place of one that never got ready, where there is none to go back to."""
+    wanted = situation.wanted(candidate.release_name)
+    if wanted is None or wanted.digest == candidate.set_digest:
         return rollout
-    wanted = situation.wanted(rollout.candidate.release_name)
-    if wanted is None or wanted.digest == rollout.candidate.set_digest:
-        return rollout
-    fresh = replace(rollout, problem=None)
+    fresh = replace(returning_to(rollout, wanted), problem=None)
     return begun(fresh, wanted, situation.snapshot.server, situation.target, situation.now)
 
 
@@ -110,6 +109,10 @@ def _rolling_back(situation: Situation, rollout: Rollout, candidate: CandidateSe
     before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
     if before is None:
         return rolled_back(rollout, candidate, situation.now)
+    under_way = {candidate.set_digest, before.digest, rollout.current.set_digest if rollout.current else None}
+    if situation.live_digest not in under_way:
+        # The target was created anew: what serves there begins from nothing.
+        return _idle(situation, rolled_back(rollout, candidate, situation.now))
     if situation.live_digest != before.digest:
         return returning_to(rollout, before).applying(before, situation.target)
     if situation.target.rolled_out:

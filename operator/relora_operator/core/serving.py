@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from relora_contract.api.binding import AdapterBinding
+from relora_contract.api.binding import AdapterBinding, ServerRef
 from relora_contract.api.server import AdapterServer, ServerConditionType
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.serving import ServingSet
@@ -68,6 +68,7 @@ def _restoring(server: AdapterServer) -> bool:
 class Seat:
     """A binding's place on its server."""
 
+    server_ref: ServerRef
     refusal: Refusal | None = None
     promoted: Pair | None = None
     """What the promoted set serves under the binding's name."""
@@ -85,9 +86,14 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
     ref = binding.spec.server_ref
     if ref is None:
         return None
+    whole = ServerRef(name=ref.name, namespace=ref.namespace or binding.metadata.namespace)
     if context is None or context.server.metadata.deletion_timestamp is not None:
-        where = f"{ref.namespace or binding.metadata.namespace}/{ref.name}"
-        return Seat(refusal=Refusal(Reason.SERVER_NOT_FOUND, f"AdapterServer {where} (spec.serverRef) does not exist"))
+        return Seat(
+            server_ref=whole,
+            refusal=Refusal(
+                Reason.SERVER_NOT_FOUND, f"AdapterServer {whole.namespace}/{whole.name} (spec.serverRef) does not exist"
+            ),
+        )
     server, live = context.server, live_set(context.target)
     name = served_name(binding, server.metadata.namespace)
     admitted = membership(server, live, context.members, context.namespaces)
@@ -103,6 +109,7 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
         elif candidate is not None and live.digest == candidate.set_digest and not _restoring(server):
             arriving = _served(live, name)
     return Seat(
+        server_ref=whole,
         refusal=refusal,
         promoted=promoted,
         arriving=arriving,
