@@ -167,6 +167,9 @@ class AdapterServerStatus(Model):
     rolled_back: Annotated[list[RolledBackSet], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
         default_factory=list, description="Sets whose roll-out failed, the last one at the end."
     )
+    reverts: Annotated[list[Timestamp], Field(max_length=3, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="When the set was last found removed from the workload."
+    )
     blockers: Annotated[list[Blocker], Field(max_length=10, json_schema_extra=ATOMIC)] = Field(
         default_factory=list, description="Some of the members that have not passed on the newest release."
     )

@@ -63,9 +63,8 @@ def membership(
         name = served_name(binding, server.metadata.namespace)
         refusal = _refusal(server, binding, namespaces)
         if refusal is None and name in members:
-            holder = members[name].binding.metadata
             refusal = Refusal(
-                Reason.SERVED_NAME_CONFLICT, f"{name} is already the name of {holder.namespace}/{holder.name}"
+                Reason.SERVED_NAME_CONFLICT, f"{name} is already the name of {_told(members[name].binding, binding)}"
             )
         if refusal is None and len(members) >= server.spec.effective_max_adapters:
             refusal = Refusal(
@@ -77,6 +76,12 @@ def membership(
         else:
             refused[binding_key(binding)] = refusal
     return Membership(members=tuple(members[name] for name in sorted(members)), refused=refused)
+
+
+def _told(holder: AdapterBinding, asking: AdapterBinding) -> str:
+    """Name a binding to another one; names in other namespaces are not its owner's to see."""
+    same = holder.metadata.namespace == asking.metadata.namespace
+    return f"AdapterBinding {holder.metadata.name}" if same else "a binding of another namespace"
 
 
 def _leaving(binding: AdapterBinding, namespaces: Mapping[str, NamespaceView]) -> bool:

@@ -13,6 +13,8 @@ from relora_operator.core.reasons import Reason
 from relora_operator.core.times import moment, seconds_between, timestamp
 
 MOST_ROLLED_BACK = 8
+MOST_REVERTS = 3
+REVERT_SECONDS = 600
 LONGEST_WAIT_SECONDS = 86_400
 """Time without a node for the new pod, or with a paused workload, that does not count as roll-out time."""
 
@@ -25,6 +27,8 @@ class Rollout:
     previous: ServedSet | None
     candidate: CandidateSet | None
     rolled_back: tuple[RolledBackSet, ...] = ()
+    reverts: tuple[str, ...] = ()
+    """When the set was last found removed from the target."""
     apply: ServingSet | None = None
     problem: Refusal | None = None
     """Why a set cannot be written, or why its roll-out does not end."""
@@ -51,6 +55,7 @@ def recorded(server: AdapterServer) -> Rollout:
         current=status.current,
         previous=status.previous,
         candidate=status.candidate,
+        reverts=tuple(status.reverts),
         rolled_back=tuple(
             failed for failed in status.rolled_back if requested is None or failed.retry_requested_at == requested
         ),
@@ -153,6 +158,23 @@ def returning_to(rollout: Rollout, before: ServingSet) -> Rollout:
         return rollout
     update = {"set_digest": before.digest, "adapters": len(before.adapters)}
     return replace(rollout, current=current.model_copy(update=update))
+
+
+def reverted(before: Rollout, again: Rollout, target: TargetView, now: datetime) -> Rollout:
+    """Count that the target lost its set, and put it back; whoever removes it again and again is not fought."""
+    since = now - timedelta(seconds=REVERT_SECONDS)
+    recent = [time for time in before.reverts if moment(time) > since]
+    if len(recent) < MOST_REVERTS:
+        return replace(again, reverts=(*before.reverts, timestamp(now))[-MOST_REVERTS:])
+    message = (
+        f"the annotation relora.dev/serving-set of Deployment {target.name} was removed {MOST_REVERTS} times "
+        f"within {REVERT_SECONDS // 60} minutes"
+    )
+    return replace(
+        before,
+        problem=Refusal(Reason.FIELD_CONFLICT, message),
+        look_again_at=moment(recent[0]) + timedelta(seconds=REVERT_SECONDS),
+    )
 
 
 def rolled_back(rollout: Rollout, candidate: CandidateSet, now: datetime) -> Rollout:

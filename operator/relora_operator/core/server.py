@@ -121,6 +121,7 @@ def _status(
         previous=rollout.previous,
         candidate=rollout.candidate,
         rolled_back=list(rollout.rolled_back),
+        reverts=list(rollout.reverts),
         blockers=[
             Blocker(namespace=block.binding.metadata.namespace, name=block.binding.metadata.name, reason=block.reason)
             for block in blocks[:MOST_BLOCKERS]

@@ -12,7 +12,16 @@ from relora_operator.core.lineage import Chain, Refusal
 from relora_operator.core.membership import Member
 from relora_operator.core.observed import TargetView
 from relora_operator.core.reasons import Reason
-from relora_operator.core.rollout import Rollout, begun, promoted, returning_to, rolled_back, rolling_back, watched
+from relora_operator.core.rollout import (
+    Rollout,
+    begun,
+    promoted,
+    returning_to,
+    reverted,
+    rolled_back,
+    rolling_back,
+    watched,
+)
 from relora_operator.core.serving_sets import previous_set, settled, wanted_set
 from relora_operator.core.snapshot import ServerSnapshot
 
@@ -131,7 +140,8 @@ def _idle(situation: Situation, rollout: Rollout) -> Rollout:
         lost = _lost_set(situation, rollout, current)
         if lost is None:
             return rollout
-        return begun(returning_to(rollout, lost), lost, situation.snapshot.server, situation.target, situation.now)
+        again = begun(returning_to(rollout, lost), lost, situation.snapshot.server, situation.target, situation.now)
+        return again if again.apply is None else reverted(rollout, again, situation.target, situation.now)
     wanted = _next_set(situation, rollout)
     if wanted is None or (current is not None and current.set_digest == wanted.digest):
         return rollout

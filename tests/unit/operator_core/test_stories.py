@@ -1,6 +1,7 @@
 """Whole releases played in memory. The world checks safety after every write."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -218,6 +219,32 @@ def test_a_target_that_is_created_anew_gets_its_set_back() -> None:
 
     assert served(world) == before
     assert world.condition(world.binding(namespace="alpha"), "Ready") == "True/Promoted"
+
+
+def test_whoever_removes_the_set_again_and_again_is_not_fought() -> None:
+    world = fleet_of("team")
+    for _ in range(4):
+        target = world.target()
+        target.view = replace(target.view, serving_set=None, serving_set_digest=None)
+        world.settle().wait(seconds=10)
+
+    assert world.target().view.serving_set is None
+    assert world.condition(world.server(), "Ready") == "False/FieldConflict"
+    assert world.condition(world.server(), "Stalled") == "True/FieldConflict"
+    world.wait(seconds=600).live_on()
+    assert world.condition(world.server(), "Ready") == "True/Promoted"
+
+
+def test_a_target_created_anew_during_a_roll_out_first_gets_back_what_it_served() -> None:
+    world = fleet_of("team")
+    world.add(make_release("r2", "r1", minutes=10)).settle().run_all().settle().run_all().settle()
+    world.targets.clear()
+    world.settle().add_target().settle()
+
+    assert '"release":"r1"' in str(world.target().view.serving_set)
+    assert world.condition(world.binding(), "Ready").startswith("False/")
+    world.live_on()
+    assert served(world)["team.classifier"].startswith("r2")
 
 
 def test_after_a_rollback_a_new_member_joins_on_the_old_base_and_the_failed_release_is_not_tried() -> None:
