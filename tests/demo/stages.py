@@ -1,0 +1,39 @@
+"""Says what the demonstration does now and how long each stage took."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+REPORT_SECONDS = 5.0
+
+
+@dataclass
+class Stages:
+    """Prints one line when a stage starts, lines in between, and one when it ends."""
+
+    console: Console
+    started: float = field(default_factory=time.monotonic)
+    _last: float = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Tell that a stage runs, and how long it took."""
+        begin = time.monotonic()
+        self.console.print(f"[bold]{self._clock()}[/]  {name} …")
+        yield
+        self.console.print(f"[bold]{self._clock()}[/]  {name} [green]done[/] in {time.monotonic() - begin:.0f} s")
+
+    def report(self, line: str) -> None:
+        """Print a line of a stage's progress."""
+        self.console.print(f"[dim]{self._clock()}    {line}[/]", markup=True, highlight=False)
+
+    def seconds(self) -> float:
+        """Return the time since the start."""
+        return time.monotonic() - self.started
+
+    def _clock(self) -> str:
+        seconds = int(self.seconds())
+        return f"{seconds // 60:2d}:{seconds % 60:02d}"
