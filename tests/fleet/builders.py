@@ -101,8 +101,8 @@ def make_server(name: str = "vllm", namespace: str = "serving", *, minutes: floa
     )
 
 
-def make_namespace(name: str, *, terminating: bool = False, **labels: str) -> NamespaceView:
-    return NamespaceView(name=name, labels=labels, terminating=terminating)
+def make_namespace(name: str, **labels: str) -> NamespaceView:
+    return NamespaceView(name=name, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -285,3 +285,8 @@ def delta_record(source: str, target: str, profile: TrainerProfile | None = None
 
 def with_delta(release: BaseModelRelease, *records: DeltaStatus) -> BaseModelRelease:
     return release.model_copy(update={"status": release.status.model_copy(update={"deltas": list(records)})})
+
+
+def timestamp_of(minutes: float) -> str:
+    """Return a moment after the start of the story as the API server writes it."""
+    return timestamp(at(minutes))

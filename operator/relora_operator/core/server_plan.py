@@ -98,7 +98,8 @@ def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet
     if not time_is_up or rollout.candidate is None:
         return rollout
     before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
-    if before is not None and before.digest != candidate.set_digest:
+    restoring = rollout.current is not None and rollout.current.set_digest == candidate.set_digest
+    if before is not None and not restoring:
         back = rolling_back(rollout, rollout.candidate, situation.now)
         return returning_to(back, before).applying(before, situation.target)
     failed = replace(rollout, problem=Refusal(Reason.ROLLOUT_FAILED, rollout.candidate.message or ""))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleet.builders import digest, make_binding, make_profile, make_release, make_server
 from fleet.jobs import Script, StepEnd, all_pass, exits, gate_says, run
-from fleet.world import World
+from fleet.world import Watched, World
 from relora_contract.report import Verdict
 from relora_operator.core.actions import Key
 from relora_operator.core.reasons import REGISTRY, Reason
@@ -100,7 +100,8 @@ def _target(world: World) -> None:
 
 
 def _retry(world: World) -> None:
-    for one in (*world.releases.values(), *world.bindings.values(), *world.servers.values()):
+    everything: list[Watched] = [*world.releases.values(), *world.bindings.values(), *world.servers.values()]
+    for one in everything:
         world.annotate(one, retryRequestedAt=str(world.version))
 
 
