@@ -1,0 +1,149 @@
+"""The control loop around an API server in memory that does as it is told."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from relora_operator.core.actions import Key
+from relora_operator.kube.client import Client
+from relora_operator.kube.errors import JsonObject, KubeError, NotFoundError
+from relora_operator.kube.resources import BINDINGS, DEPLOYMENTS, NAMESPACES, PROFILES, RELEASES, SERVERS, ResourceType
+from relora_operator.loop.intake import Intake
+from relora_operator.loop.queue import WorkQueue
+from relora_operator.loop.state import State
+from samples import kinds
+
+
+@dataclass
+class Sent:
+    """One request."""
+
+    verb: str
+    path: str
+    body: JsonObject | None
+    query: Mapping[str, str]
+
+
+@dataclass
+class FakeTransport:
+    """Answers reads from `objects` by path, and writes with what was sent; notes every request.
+
+    Attributes:
+        failures: Errors to raise, by verb and path.
+    """
+
+    objects: dict[str, JsonObject] = field(default_factory=dict)
+    failures: dict[tuple[str, str], KubeError] = field(default_factory=dict)
+    sent: list[Sent] = field(default_factory=list)
+    version: int = 100
+
+    async def request(
+        self,
+        verb: str,
+        resource: ResourceType,
+        path: str,
+        *,
+        body: JsonObject | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float,
+    ) -> JsonObject:
+        assert timeout_seconds > 0
+        assert headers is None or "Accept" in headers or "Content-Type" in headers
+        self.sent.append(Sent(verb, path, body, query or {}))
+        if error := self.failures.get((verb, path)):
+            raise error
+        if verb == "GET" and path.endswith(resource.plural):
+            items = [found for key, found in self.objects.items() if key.startswith(f"{path}/")]
+            return {"metadata": {"resourceVersion": str(self.version)}, "items": cast("Any", items)}
+        if verb == "GET":
+            if path not in self.objects:
+                raise NotFoundError(f"{path}: none", status=404)
+            return copy.deepcopy(self.objects[path])
+        self.version += 1
+        stored: JsonObject = copy.deepcopy(self.objects.get(path.removesuffix("/status"), {})) | (body or {})
+        known = cast("JsonObject", self.objects.get(path.removesuffix("/status"), {}).get("metadata") or {})
+        metadata = {"uid": "made", **known, **cast("JsonObject", stored.get("metadata") or {})}
+        metadata |= {"resourceVersion": str(self.version), "creationTimestamp": "2026-11-01T10:00:00Z"}
+        return stored | {"metadata": cast("Any", metadata)}
+
+    @property
+    def writes(self) -> list[tuple[str, str]]:
+        return [(sent.verb, sent.path) for sent in self.sent if sent.verb != "GET"]
+
+
+@dataclass
+class World:
+    """State, queue and client around a fake transport; time stands still."""
+
+    transport: FakeTransport
+    state: State
+    queue: WorkQueue
+    intake: Intake
+    client: Client
+    seconds: list[float]
+
+    def put(self, resource: ResourceType, document: dict[str, Any], *, uid: str = "", version: int = 1) -> None:
+        """Let the operator see an object."""
+        name = document["metadata"]["name"]
+        metadata = {
+            "uid": uid or f"uid-{name}",
+            "resourceVersion": str(version),
+            "generation": 1,
+            "creationTimestamp": "2026-11-01T10:00:00Z",
+            **document["metadata"],
+        }
+        raw = {**document, "metadata": metadata}
+        self.transport.objects[resource.path(metadata.get("namespace", ""), name)] = raw
+        self.intake.seen(resource, raw)
+
+    async def queued(self) -> set[Key]:
+        """Empty the queue, delayed keys included."""
+        self.seconds[0] += 1000
+        keys = set()
+        self.queue._move_due()
+        while len(self.queue):
+            key, _ = await self.queue.take()
+            self.queue.done(key)
+            keys.add(key)
+        return keys
+
+    async def settle(self) -> None:
+        """Forget what was queued so far."""
+        await self.queued()
+
+    def fill(self) -> None:
+        """Two releases, a server in `serving`, two bindings in `team`, a profile."""
+        for name in ("team", "serving"):
+            self.put(NAMESPACES, {"metadata": {"name": name, "labels": {"relora.dev/admitted": "true"}}})
+        self.put(PROFILES, kinds.profile())
+        first = kinds.release("tiny-r1")
+        del first["spec"]["supersedes"]
+        self.put(RELEASES, first)
+        self.put(RELEASES, kinds.release("tiny-r2"))
+        self.put(SERVERS, kinds.server("vllm", "serving"))
+        self.put(DEPLOYMENTS, deployment(available=2))
+        for name in ("one", "two"):
+            self.put(BINDINGS, binding(name))
+
+
+def binding(name: str, **spec: object) -> dict[str, Any]:
+    """Return a binding of `team` on the server of `serving`."""
+    usual = {"serverRef": {"name": "vllm", "namespace": "serving"}, "servedName": name}
+    return kinds.binding(name, "team", **(usual | spec))
+
+
+def deployment(*, available: int) -> dict[str, Any]:
+    """Return the server's workload, with so many of two replicas available."""
+    labels = {"relora.dev/adapter-server": "vllm"}
+    return {
+        "metadata": {"name": "vllm", "namespace": "serving", "labels": labels},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "vllm"}}, "template": {"metadata": {}}},
+        "status": {
+            "observedGeneration": 1,
+            "replicas": 2,
+            "updatedReplicas": 2,
+            "availableReplicas": available,
+        },
+    }

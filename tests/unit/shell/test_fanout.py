@@ -1,0 +1,159 @@
+from typing import Any
+
+from controller.world import World, binding, deployment
+from relora_contract.wellknown import API_VERSION
+from relora_operator.core.actions import Key
+from relora_operator.kube.resources import BINDINGS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, PROFILES, RELEASES, SERVERS
+from samples import kinds
+
+R1, R2 = (Key("BaseModelRelease", "", f"tiny-{name}") for name in ("r1", "r2"))
+ONE, TWO = (Key("AdapterBinding", "team", name) for name in ("one", "two"))
+SERVER = Key("AdapterServer", "serving", "vllm")
+ALL = {R1, R2, ONE, TWO, SERVER}
+
+
+def release_status(**status: object) -> dict[str, Any]:
+    return {**kinds.release("tiny-r2"), "status": status}
+
+
+def accepted(status: str) -> dict[str, str]:
+    return {"type": "Accepted", "status": status, "reason": "Accepted", "lastTransitionTime": "2026-11-01T10:00:00Z"}
+
+
+async def test_a_new_release_concerns_the_whole_family(world: World) -> None:
+    world.fill()
+
+    assert await world.queued() == ALL
+
+
+async def test_counters_of_a_release_concern_nobody_else(world: World) -> None:
+    world.fill()
+    world.put(RELEASES, release_status(conditions=[accepted("True")]), version=2)
+    await world.settle()
+
+    counted = release_status(conditions=[accepted("True")], bindings={"eligible": 2, "running": 1})
+    world.put(RELEASES, counted, version=3)
+
+    assert await world.queued() == {R2}
+
+
+async def test_a_condition_or_a_delta_of_a_release_concerns_those_who_wait_for_it(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(RELEASES, release_status(conditions=[accepted("False")]), version=2)
+
+    assert await world.queued() == ALL
+
+
+async def test_a_bindings_status_concerns_its_release_and_server_but_not_its_neighbours(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    document = {**binding("one"), "status": {"observedGeneration": 1}}
+    world.put(BINDINGS, document, version=2)
+
+    assert await world.queued() == {ONE, R1, R2, SERVER}
+
+
+async def test_a_bindings_spec_concerns_its_neighbours_on_the_server(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(BINDINGS, binding("one", servedName="two"), version=2)
+
+    assert TWO in await world.queued()
+
+
+async def test_a_binding_that_changes_its_server_concerns_the_old_and_the_new(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(BINDINGS, binding("one", serverRef={"name": "other"}), version=2)
+
+    assert {SERVER, Key("AdapterServer", "team", "other")} <= await world.queued()
+
+
+async def test_a_deleted_binding_concerns_its_server(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.intake.missing(BINDINGS, "team", "one", "uid-one", 9)
+
+    assert {SERVER, TWO, R2} <= await world.queued()
+
+
+async def test_a_profile_concerns_the_releases_that_name_it_and_their_bindings(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(PROFILES, kinds.profile(serviceAccountName="other"), version=2)
+
+    assert await world.queued() == {R1, R2, ONE, TWO}
+
+
+async def test_labels_of_a_namespace_concern_what_lives_there(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(NAMESPACES, {"metadata": {"name": "team", "labels": {}}}, version=2)
+
+    assert await world.queued() == {ONE, TWO, SERVER, R1, R2}
+
+
+async def test_anything_else_about_a_namespace_concerns_nobody(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    labels = {"relora.dev/admitted": "true"}
+    world.put(NAMESPACES, {"metadata": {"name": "team", "labels": labels, "annotations": {"a": "b"}}}, version=2)
+
+    assert await world.queued() == set()
+
+
+async def test_progress_of_a_workload_concerns_its_server_and_its_end_the_members_too(world: World) -> None:
+    world.fill()
+    world.put(DEPLOYMENTS, deployment(available=0), version=2)
+    await world.settle()
+
+    world.put(DEPLOYMENTS, deployment(available=1), version=3)
+    assert await world.queued() == {SERVER}
+
+    world.put(DEPLOYMENTS, deployment(available=2), version=4)
+    assert await world.queued() == {SERVER, ONE, TWO}
+
+
+async def test_a_second_server_on_one_target_concerns_the_first(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(SERVERS, kinds.server("rival", "serving"))
+
+    assert {SERVER, Key("AdapterServer", "serving", "rival")} == await world.queued()
+
+
+def job(owner_kind: str, owner: str, namespace: str) -> dict[str, Any]:
+    reference = {"apiVersion": API_VERSION, "kind": owner_kind, "name": owner, "uid": "o", "controller": True}
+    return {"metadata": {"name": "j", "namespace": namespace, "ownerReferences": [reference]}, "spec": {}}
+
+
+async def test_a_job_and_its_pods_concern_the_owner_of_the_job(world: World) -> None:
+    world.fill()
+    await world.settle()
+    world.put(JOBS, job("AdapterBinding", "one", "team"), uid="job-uid")
+    assert await world.queued() == {ONE}
+
+    reference = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "job-uid", "controller": True}
+    pod = {"metadata": {"name": "p", "namespace": "team", "ownerReferences": [reference]}, "spec": {}}
+    world.put(PODS, pod)
+
+    assert await world.queued() == {ONE}
+
+
+async def test_a_delta_job_concerns_its_release(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(JOBS, job("BaseModelRelease", "tiny-r2", "relora-system"))
+
+    assert await world.queued() == {R2}
