@@ -16,9 +16,13 @@ from devcluster.errors import DevclusterError
 from devcluster.gotoolchain import find_go
 from devcluster.paths import GO_MODULE, cache_root
 from devcluster.programs import Program, Target, programs_of
-from devcluster.progress import Report, elapsed, run_reported
+from devcluster.progress import Report, Ticker, elapsed, run_reported
 
 _NICE = ("nice", "-n", "10")
+# No debug information, which the linker would drop anyway; and more memory for less of the compiler's time: together
+# they save a quarter of a cold build.
+_COMPILER_FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
+_ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOGC": "400"}
 
 
 def module_version(go_mod: str, module: str) -> str:
@@ -94,10 +98,9 @@ def build(target: Target, report: Report) -> Path:
 
 def _compile(go: Path, target: Target, output: Path, report: Report) -> None:
     packages = sorted({program.package for program in programs_of(target)})
-    environment = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
-    report(f"{target}: fetching modules")
-    count = _count_stale(go, packages, environment)
-    flags = [*("-v", "-trimpath", "-buildvcs=false"), *("-ldflags", link_flags((GO_MODULE / "go.mod").read_text()))]
+    with Ticker(report, lambda: f"{target}: fetching modules"):
+        count = _count_stale(go, packages)
+    flags = ["-v", *_COMPILER_FLAGS, "-ldflags", link_flags((GO_MODULE / "go.mod").read_text())]
 
     def doing(compiled: list[str]) -> str:
         counted = f"{len(compiled)} of {count} packages" if len(compiled) < count else "linking"
@@ -107,17 +110,17 @@ def _compile(go: Path, target: Target, output: Path, report: Report) -> None:
         f"building the {target} programs",
         [*_NICE, str(go), "build", *flags, "-o", f"{output}/", *packages],
         report,
-        environment=environment,
+        environment=_ENVIRONMENT,
         folder=GO_MODULE,
         doing=doing,
     )
 
 
-def _count_stale(go: Path, packages: Sequence[str], environment: dict[str, str]) -> int:
+def _count_stale(go: Path, packages: Sequence[str]) -> int:
     listing = subprocess.run(
-        [*_NICE, str(go), "list", "-trimpath", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", *packages],
+        [*_NICE, str(go), "list", *_COMPILER_FLAGS, "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", *packages],
         cwd=GO_MODULE,
-        env={**os.environ, **environment},
+        env={**os.environ, **_ENVIRONMENT},
         capture_output=True,
         text=True,
         check=False,
