@@ -73,12 +73,13 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 fast-tests: $(STAMP)
-	$(BIN)/pytest -q -n $(WORKERS) tests/unit tests/property tests/golden
+	$(BIN)/pytest -q -n $(WORKERS) -m "not integration" tests/unit tests/property tests/golden
 
 test: check integration e2e ## everything that this machine can run
 
-integration: $(STAMP) ## tests against a real API server; no root, no containers
+integration: $(STAMP) ## tests against a real API server and a real S3 gateway; no root, no containers
 	$(BIN)/pytest -q tests/integration
+	$(BIN)/pytest -q -m integration tests/unit/store
 
 e2e: $(STAMP) ## tests on a real node with real Jobs; needs root, says so where it cannot run
 	@if [ "$$(id -u)" = 0 ]; then $(DEVCLUSTER) deps; fi

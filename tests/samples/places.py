@@ -14,14 +14,17 @@ BUCKET = "relora-tests"
 
 @dataclass(frozen=True)
 class Gateway:
-    """A running S3 gateway and its credentials."""
+    """A running S3 gateway: its endpoint, the folder of its credentials, and a connection that tests share."""
 
     endpoint: str
     secret: Path
+    filesystems: Filesystems
 
-    def filesystems(self, attempts: int = 2) -> Filesystems:
-        mount = CredentialMount(uri_prefix="s3://", directory=str(self.secret), endpoint=self.endpoint)
-        return Filesystems([mount], environ={}, retry=Retry(attempts=attempts, first=0))
+
+def connect(endpoint: str, secret: Path) -> Gateway:
+    """Return a gateway at an endpoint."""
+    mount = CredentialMount(uri_prefix="s3://", directory=str(secret), endpoint=endpoint)
+    return Gateway(endpoint, secret, Filesystems([mount], environ={}, retry=Retry(attempts=2, first=0)))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """One store per test, as a local folder and as a bucket of a real S3 gateway."""
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -16,7 +15,7 @@ from devcluster.binaries import find_programs
 from devcluster.programs import Target
 from devcluster.pytest_progress import reporter
 from relora_store.filesystems import Filesystems
-from samples.places import BUCKET, Gateway, Place
+from samples.places import BUCKET, Gateway, Place, connect
 
 
 @pytest.fixture(scope="session")
@@ -29,20 +28,16 @@ def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    versitygw = shutil.which("versitygw")
-    if versitygw:
-        command = [versitygw, "--port", address, "--quiet", "posix", str(folder)]
-    else:
-        programs = find_programs(Target.NODE, reporter(request.config))
-        command = [str(programs["s3gateway"]), address, str(folder)]
+    programs = find_programs(Target.NODE, reporter(request.config))
+    command = [str(programs["s3gateway"]), address, str(folder)]
     environment = {**os.environ, "ROOT_ACCESS_KEY": "tests", "ROOT_SECRET_KEY": "tests-secret"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             host, _, port = address.partition(":")
             _wait_for(host, int(port), process)
-            running = Gateway(f"http://{address}", secret)
+            running = connect(f"http://{address}", secret)
             uri = f"s3://{BUCKET}"
-            running.filesystems()._s3(uri).filesystem.call_s3("create_bucket", Bucket=BUCKET)
+            running.filesystems._s3(uri).filesystem.call_s3("create_bucket", Bucket=BUCKET)
             yield running
         finally:
             process.terminate()
@@ -65,7 +60,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         root.mkdir()
         return Place(f"file://{root}", Filesystems(environ={}))
     running: Gateway = request.getfixturevalue("gateway")
-    return Place(f"s3://{BUCKET}/{uuid.uuid4().hex}", running.filesystems())
+    return Place(f"s3://{BUCKET}/{uuid.uuid4().hex}", running.filesystems)
 
 
 @pytest.fixture

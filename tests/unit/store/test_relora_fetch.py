@@ -342,7 +342,7 @@ def test_a_second_pod_of_the_node_needs_no_store(local_pod: Pod, run: Run) -> No
 def test_credentials_by_prefix(gateway: Gateway, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "wrong")
-    pod = Pod(Place("s3://relora-tests/by-prefix", gateway.filesystems()), tmp_path)
+    pod = Pod(Place("s3://relora-tests/by-prefix", gateway.filesystems), tmp_path)
     pod.publish("reviews")
     pod.write_set()
     endpoint = ("--endpoint", gateway.endpoint)

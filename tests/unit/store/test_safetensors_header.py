@@ -128,7 +128,11 @@ def test_too_many_tensors_are_refused() -> None:
 
 
 def test_the_library_writes_what_we_read(tmp_path: Path) -> None:
-    tensors = {"w": np.ones((3, 5), np.float16), "i": np.arange(4), "e": np.empty((0, 2), np.float32)}
+    tensors: dict[str, np.ndarray] = {
+        "w": np.ones((3, 5), np.float16),
+        "i": np.arange(4),
+        "e": np.empty((0, 2), np.float32),
+    }
     save_file(tensors, tmp_path / "x.safetensors", metadata={"format": "pt"})
     found = read_header(tmp_path / "x.safetensors", LIMIT)
     assert {name: (info.dtype, info.shape) for name, info in found.items()} == {

@@ -74,7 +74,7 @@ def test_the_digest_of_a_data_file(place: Place) -> None:
 
 @pytest.mark.integration
 def test_the_environment_names_the_store(run: Run, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    objects = gateway.filesystems().open("s3://relora-tests/cli")
+    objects = gateway.filesystems.open("s3://relora-tests/cli")
     objects.create("train.jsonl", b"{}\n")
     monkeypatch.setenv("AWS_ENDPOINT_URL", gateway.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from relora_store import local_objects, s3_objects
 from relora_store.errors import DeniedError, IntegrityError, NotFoundError, TemporaryError
 from relora_store.filesystems import Filesystems
 from relora_store.objects import AlreadyExistsError
+from relora_store.retry import Retry
 from samples.places import BUCKET, Gateway, Place
 
 
@@ -110,8 +112,9 @@ def test_dropping_a_stream_waits_for_nothing() -> None:
     # The garbage collector may drop it while the interpreter holds a lock that threads need in order to end.
     stuck = Stuck()
     with ThreadPoolExecutor(4) as pool:
-        stream = s3_objects.S3Objects(stuck, pool, "bucket", "", s3_objects.Retry()).stream("key", 9_000)
-        next(iter(stream))
+        stream = s3_objects.S3Objects(stuck, pool, "bucket", "", Retry()).stream("key", 9_000)
+        assert isinstance(stream, Generator)
+        next(stream)
         dropper = threading.Thread(target=stream.close)
         dropper.start()
         dropper.join(timeout=30)
@@ -153,7 +156,7 @@ def test_a_file_that_changed_is_not_stored(
 def test_an_abandoned_upload_leaves_no_parts(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_objects, "PART_BYTES", 5 * 1024 * 1024)
     path, _ = _random_file(tmp_path, 6 * 1024 * 1024)
-    filesystems = gateway.filesystems()
+    filesystems = gateway.filesystems
     uri = f"s3://{BUCKET}/abandoned"
     with pytest.raises(IntegrityError):
         filesystems.open(uri).create_from_file("blob", path, "sha256:" + "0" * 64)
@@ -188,7 +191,7 @@ def test_wrong_credentials_are_denied_and_not_shown(gateway: Gateway) -> None:
 
 @pytest.mark.integration
 def test_a_missing_bucket_is_named(gateway: Gateway) -> None:
-    objects = gateway.filesystems().open("s3://no-such-bucket/x")
+    objects = gateway.filesystems.open("s3://no-such-bucket/x")
     with pytest.raises(NotFoundError, match="no such bucket"):
         objects.sizes()
 
@@ -199,7 +202,7 @@ def test_a_store_that_does_not_answer_is_temporary() -> None:
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
     }
-    filesystems = Filesystems(environ=environment, retry=s3_objects.Retry(attempts=2, first=0))
+    filesystems = Filesystems(environ=environment, retry=Retry(attempts=2, first=0))
     with pytest.raises(TemporaryError, match="did not answer"):
         filesystems.open("s3://bucket/x").sizes()
 
