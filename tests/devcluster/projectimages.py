@@ -29,7 +29,17 @@ class ProjectImages:
 
 
 @dataclass(frozen=True)
-class _Recipe:
+class Recipe:
+    """What an image is built from.
+
+    Attributes:
+        name: The image's name in registries.
+        dockerfile: Relative to the repository.
+        inputs: Files and folders that its content depends on.
+        base: The image that it is built on.
+        arguments: Further build arguments.
+    """
+
     name: str
     dockerfile: str
     inputs: tuple[str, ...]
@@ -50,13 +60,13 @@ def project_images(store: ImageStore, repository: Path, registry: str, report: R
         DevclusterError: A build or a push failed.
     """
     lock = repository / "locks" / "trainer.txt"
-    operator = _Recipe(
+    operator = Recipe(
         name="operator",
         dockerfile="operator/Dockerfile",
         inputs=(*_SHARED, "locks/operator.txt", "operator/relora_operator"),
         base=debian_base(store, report),
     )
-    trainer = _Recipe(
+    trainer = Recipe(
         name="trainer",
         dockerfile="trainer_image/Dockerfile",
         inputs=(*_SHARED, "locks/trainer.txt", "trainer_image/relora_trainer"),
@@ -64,8 +74,8 @@ def project_images(store: ImageStore, repository: Path, registry: str, report: R
         arguments=(("EXCLUDES", " ".join(locked_cuda_packages(lock.read_text()))),),
     )
     return ProjectImages(
-        operator=_provide(operator, store, repository, registry),
-        trainer=_provide(trainer, store, repository, registry),
+        operator=provide(operator, store, repository, registry),
+        trainer=provide(trainer, store, repository, registry),
     )
 
 
@@ -86,7 +96,8 @@ def input_digest(repository: Path, inputs: Iterable[str], *further: str) -> str:
     return digest.hexdigest()
 
 
-def _provide(recipe: _Recipe, store: ImageStore, repository: Path, registry: str) -> str:
+def provide(recipe: Recipe, store: ImageStore, repository: Path, registry: str) -> str:
+    """Build an image unless it is there, push it, and return how pods refer to it."""
     image = f"localhost/relora-{recipe.name}"
     arguments = {"BASE_IMAGE": recipe.base, **dict(recipe.arguments)}
     base = store.label(recipe.base, RECIPE_LABEL) or ""

@@ -1,0 +1,35 @@
+"""What fails its gate never reaches traffic."""
+
+import pytest
+
+from e2e import facts
+from e2e.world import FAILING, Stage
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.scenario("gate")
+def test_old_set_keeps_serving_when_the_gate_fails(stage: Stage) -> None:
+    namespace = stage.add_namespace()
+    stage.apply_first_release()
+    server = stage.apply_server(namespace)
+    binding = stage.apply_binding("classifier", namespace, gates=FAILING, server=(namespace, server.name))
+    stage.await_served(server, stage.r1, 1)
+
+    release = stage.apply_second_release()
+    thing = stage.await_condition(binding, "UpToDate", "False", "GateFailed")
+    done = stage.await_condition(release, "Complete", "True")
+
+    assert "Loss" in facts.message(thing, "UpToDate")
+    assert facts.condition(thing, "Ready") == ("True", "Promoted")
+    assert thing["status"]["current"]["releaseName"] == stage.r1
+    [step] = thing["status"]["candidate"]["steps"]
+    assert (step["outcome"], step["verdict"]) == ("Succeeded", "Failed")
+    assert done["status"]["bindings"]["failed"] == 1
+    assert {"namespace": namespace, "name": "classifier", "reason": "GateFailed"} in done["status"]["failureSamples"]
+    blocked = stage.current(server)
+    assert blocked["status"]["current"]["releaseName"] == stage.r1
+    assert blocked["status"]["blockers"] == [{"namespace": namespace, "name": "classifier", "reason": "GateFailed"}]
+    assert [release_name for release_name, _ in stage.sets(namespace)] == [stage.r1]
+    assert [answer["release"] for answer in stage.served_by_pods(namespace)] == [stage.r1]
+    assert len(stage.jobs_ever(namespace, "readaptation")) == 1
