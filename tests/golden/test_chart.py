@@ -12,6 +12,7 @@ import yaml
 
 from relora_operator.kube import resources
 from relora_operator.kube.resources import WATCHED, ResourceType
+from relora_operator.settings import parse_arguments
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/relora-operator"
@@ -46,6 +47,8 @@ def test_every_value_has_an_effect(render: Callable[..., str]) -> None:
         "image.pullPolicy=Always": "imagePullPolicy: Always",
         "imagePullSecrets[0].name=registry": "- name: registry",
         "replicas=1": "replicas: 1",
+        "logLevel=DEBUG": "--log-level=DEBUG",
+        "extraArgs[0]=--workers=8": '- "--workers=8"',
         "resources.limits.memory=1Gi": "memory: 1Gi",
         "service.port=9000": "port: 9000",
         "podLabels.team=ml": "team: ml",
@@ -81,6 +84,8 @@ def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
         ({"image": {"pullPolicy": "Sometimes"}}, "Sometimes"),
         ({"replicas": -1}, "-1"),
         ({"replicas": "two"}, "two"),
+        ({"logLevel": "debug"}, "debug"),
+        ({"extraArgs": ["workers"]}, "workers"),
         ({"crds": {"keep": "yes"}}, "yes"),
         ({"rbac": {"create": True}}, "create"),
         ({"resources": {"limit": {}}}, "limit"),
@@ -157,6 +162,18 @@ def test_operator_may_do_what_its_code_does_and_nothing_else(documents: Document
         ("events.k8s.io", "events", "create"),
         *(("coordination.k8s.io", "leases", verb) for verb in ("create", "update")),
     }
+
+
+def test_the_operator_understands_its_arguments(documents: Documents) -> None:
+    (deployment,) = of_kind(documents, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    given = {variable["name"]: variable.get("value", "from-the-pod") for variable in container["env"]}
+    settings = parse_arguments(container["args"], given)
+    assert settings.namespace == settings.identity == "from-the-pod"
+    (port,) = container["ports"]
+    assert port["containerPort"] == settings.http_port
+    (role,) = [role for role in of_kind(documents, "Role") if role["metadata"]["name"] == "relora-operator"]
+    assert [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule] == [[settings.lease_name]]
 
 
 def test_pods_fulfil_the_restricted_pod_security_standard(documents: Documents) -> None:
