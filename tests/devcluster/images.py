@@ -18,6 +18,8 @@ _STORAGE = """\
 driver = "overlay"
 graphroot = "{root}/storage"
 runroot = "{root}/run"
+[storage.options.overlay]
+skip_mount_home = "true"
 """
 # Signatures are not checked: every image here was built on this machine.
 _POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
@@ -76,22 +78,14 @@ class ImageStore:
         Raises:
             DevclusterError: The build failed; the message ends with the builder's words.
         """
-        options = [f"--build-arg={name}={value}" for name, value in (arguments or {}).items()]
+        # What is left of a build that failed would stay mounted on this machine.
+        options = ["--layers", "--force-rm", "--network=host", f"--signature-policy={self._root}/policy.json"]
+        options += [f"--build-arg={name}={value}" for name, value in (arguments or {}).items()]
         options += [f"--label={name}={value}" for name, value in (labels or {}).items()]
         options += ["--timestamp=0"] if reproducible else []
         run_reported(
             f"building the image {image}",
-            [
-                *(
-                    "buildah",
-                    "bud",
-                    "--layers",
-                    "--network=host",
-                    "--signature-policy",
-                    str(self._root / "policy.json"),
-                ),
-                *(*options, "--file", str(dockerfile), "--tag", image, str(context)),
-            ],
+            ["buildah", "bud", *options, f"--file={dockerfile}", f"--tag={image}", str(context)],
             self._report,
             environment=self.environment,
         )

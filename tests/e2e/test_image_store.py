@@ -86,3 +86,13 @@ def test_a_failed_build_shows_the_builders_words(image_store: ImageStore, tmp_pa
     with pytest.raises(DevclusterError, match=r"building the image localhost/broken failed[\s\S]*the reason is this"):
         image_store.build("localhost/broken", tmp_path / "Dockerfile", tmp_path)
     assert image_store.label("localhost/broken", "any") is None
+
+
+def test_builds_leave_no_mounts_on_this_machine(image_store: ImageStore, tmp_path: Path) -> None:
+    (tmp_path / "second").write_text("a file\n")
+    _build(image_store, tmp_path, uuid.uuid4().hex)
+    (tmp_path / "Dockerfile").write_text(f"FROM {debian_base(image_store, print)}\nRUN false\n")
+    with pytest.raises(DevclusterError):
+        image_store.build("localhost/broken", tmp_path / "Dockerfile", tmp_path)
+    storage = str(Path(image_store.environment["CONTAINERS_STORAGE_CONF"]).parent)
+    assert [line for line in Path("/proc/self/mounts").read_text().splitlines() if storage in line] == []
