@@ -6,8 +6,10 @@ from pathlib import Path
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part
 from relora_contract.request import ReadaptationItem
+from relora_store.errors import NotFoundError
 from relora_store.names import Content
 from relora_trainer.datasets import Parts, read_examples, split
+from relora_trainer.errors import DataError
 from relora_trainer.ports import ArtifactStore
 
 SHORT = 16
@@ -36,10 +38,16 @@ class Workspace:
         """Return the disjoint parts of an item's dataset."""
         dataset = item.dataset
         train, validation, test = (
-            read_examples(self._fetch(ref, f"data/{name}", Content.DATA), item.task)
+            read_examples(self._data(name, ref), item.task)
             for name, ref in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
         )
         return split(train, validation, test, search_items=item.plan.validation_samples)
+
+    def _data(self, name: str, ref: ArtifactRef) -> Path:
+        try:
+            return self._fetch(ref, f"data/{name}", Content.DATA)
+        except NotFoundError as error:
+            raise DataError(f"task.dataset.{name}: {error}") from error
 
     def scratch(self, name: str) -> Path:
         """Return a folder of the step's own; it may hold what an interrupted run left."""
