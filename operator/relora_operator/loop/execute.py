@@ -76,7 +76,7 @@ class Executor:
 
     def _enqueue(self, keys: Iterable[Key]) -> None:
         for key in sorted(keys):
-            self.queue.add(key)
+            self.queue.add_soon(key)
 
     async def _write(self, action: CreateJob | DeleteJob | SetJobTtl | ApplyServingSet | WriteStatus) -> bool:
         match action:

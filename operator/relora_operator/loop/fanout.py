@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from relora_contract.api.binding import AdapterBinding
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
-from relora_contract.api.server import AdapterServer
+from relora_contract.api.server import AdapterServer, ServerConditionType
 from relora_operator.core.actions import Key
 from relora_operator.core.observed import NamespaceView, TargetView
 from relora_operator.kube.parse_jobs import JobRecord, PodRecord
@@ -112,11 +112,20 @@ def _of_binding(state: State, binding: AdapterBinding, other: AdapterBinding | N
 
 def _of_server(state: State, server: AdapterServer, other: AdapterServer | None) -> Iterator[Key]:
     yield server_key(server)
-    for member in state.bindings.find("server", (server.metadata.namespace, server.metadata.name)):
-        yield binding_key(member)
+    if other is None or _read_by_members(server) != _read_by_members(other):
+        for member in state.bindings.find("server", (server.metadata.namespace, server.metadata.name)):
+            yield binding_key(member)
     if other is None or other.spec != server.spec:
         for rival in state.servers.find("target", target_id(server)):
             yield server_key(rival)
+
+
+def _read_by_members(server: AdapterServer) -> tuple[object, ...]:
+    """Return all but the blockers and the other conditions, which change whenever a member does."""
+    metadata, status = server.metadata, server.status
+    stalled = next((found for found in status.conditions if found.type == ServerConditionType.STALLED), None)
+    sets = (status.current, status.previous, status.candidate, status.rolled_back)
+    return metadata.uid, metadata.deletion_timestamp, server.spec, sets, stalled
 
 
 def _of_target(state: State, target: ObjectId, view: TargetView, other: TargetView | None) -> Iterator[Key]:

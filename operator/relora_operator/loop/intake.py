@@ -8,9 +8,6 @@ from relora_operator.loop.fanout import AnyChange, concerned
 from relora_operator.loop.queue import WorkQueue
 from relora_operator.loop.state import State
 
-COALESCE_SECONDS = 0.2
-"""A release waits this long for more news of its bindings: its plan reads them all."""
-
 
 class Intake:
     """Updates the state and puts the concerned keys on the queue."""
@@ -45,8 +42,8 @@ class Intake:
         if change is None:
             return False
         for key in concerned(self._state, change):
-            if key.kind == "BaseModelRelease" and key.kind != resource.kind:
-                self._queue.add_after(key, COALESCE_SECONDS)
-            else:
+            if key.kind == resource.kind:
                 self._queue.add(key)
+            else:
+                self._queue.add_soon(key)
         return True

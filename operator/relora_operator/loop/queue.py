@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 from relora_operator.core.actions import Key
 
+LEAST_PAUSE_SECONDS = 0.1
+PAUSE_PER_COST = 4.0
+"""A key that gathers news of many others may use a fifth of the time of its worker."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
@@ -46,12 +50,13 @@ class WorkQueue:
         self._jitter = jitter
         self._lanes: tuple[deque[Key], deque[Key]] = (deque(), deque())
         self._waiting_since: dict[Key, float] = {}
-        self._processing: set[Key] = set()
         self._again: set[Key] = set()
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
         self._failures: dict[Key, int] = {}
+        self._taken_at: dict[Key, float] = {}
+        self._cost: dict[Key, float] = {}
         self._wakeup = asyncio.Event()
 
     def __len__(self) -> int:
@@ -66,12 +71,28 @@ class WorkQueue:
     def add(self, key: Key) -> None:
         """Reconcile `key` as soon as a worker is free; once, however often it is added until then."""
         self._due.pop(key, None)
-        if key in self._processing:
+        if key in self._taken_at:
             self._again.add(key)
         elif key not in self._waiting_since:
             self._waiting_since[key] = self._clock()
             self._lanes[key.kind == "AdapterBinding"].append(key)
             self._wakeup.set()
+
+    def add_soon(self, key: Key) -> None:
+        """Reconcile `key` after a pause in which more news of the same sort can come.
+
+        The pause grows with what the last reconcile of the key has cost: a server or a release reads all of its
+        bindings, and each of those may change within the same second.
+        """
+        if key.kind == "AdapterBinding":
+            self.add(key)
+        else:
+            self.add_after(key, max(LEAST_PAUSE_SECONDS, PAUSE_PER_COST * self._cost.get(key, 0.0)))
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a key whose object is gone."""
+        self._failures.pop(key, None)
+        self._cost.pop(key, None)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Reconcile `key` in `seconds` at the latest; an earlier time that was already set stays."""
@@ -106,8 +127,8 @@ class WorkQueue:
             for lane in self._lanes:
                 if lane:
                     key = lane.popleft()
-                    self._processing.add(key)
-                    return key, self._clock() - self._waiting_since.pop(key)
+                    now = self._taken_at[key] = self._clock()
+                    return key, now - self._waiting_since.pop(key)
             self._wakeup.clear()
             try:
                 async with asyncio.timeout(pause):
@@ -117,7 +138,9 @@ class WorkQueue:
 
     def done(self, key: Key) -> None:
         """Say that the worker has finished `key`; if it was added meanwhile, it waits again."""
-        self._processing.discard(key)
+        seconds = self._clock() - self._taken_at.pop(key)
+        if key.kind != "AdapterBinding":
+            self._cost[key] = seconds
         if key in self._again:
             self._again.discard(key)
             self.add(key)

@@ -99,8 +99,7 @@ class Reconciler:
         """
         snapshot = await self.gatherer.gather(key)
         if snapshot is None:
-            if key.kind == "BaseModelRelease":
-                self.executor.grants.clear(key.name)
+            self._forget(key)
             return False
         plan = self.decisions.decide(snapshot, self.now())
         if _acts_on_the_cluster(plan):
@@ -113,6 +112,11 @@ class Reconciler:
         if plan.requeue_after_seconds is not None:
             self.queue.add_after(key, plan.requeue_after_seconds)
         return changes > 0
+
+    def _forget(self, key: Key) -> None:
+        self.queue.forget(key)
+        if key.kind == "BaseModelRelease":
+            self.executor.grants.clear(key.name)
 
     async def _refused(self, key: Key, error: KubeError) -> None:
         pause = self.queue.retry(key, at_least_seconds=max(REFUSED_PAUSE_SECONDS, error.retry_after_seconds or 0.0))

@@ -157,3 +157,23 @@ async def test_a_delta_job_concerns_its_release(world: World) -> None:
     world.put(JOBS, job("BaseModelRelease", "tiny-r2", "relora-system"))
 
     assert await world.queued() == {R2}
+
+
+async def test_blockers_of_a_server_concern_no_member(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    blockers = [{"namespace": "team", "name": "one", "reason": "Running"}]
+    world.put(SERVERS, {**kinds.server("vllm", "serving"), "status": {"blockers": blockers}}, version=2)
+
+    assert await world.queued() == {SERVER}
+
+
+async def test_a_promoted_set_concerns_every_member(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    current = {"releaseName": "tiny-r1", "setDigest": kinds.digest("set"), "adapters": 2}
+    world.put(SERVERS, {**kinds.server("vllm", "serving"), "status": {"current": current}}, version=2)
+
+    assert await world.queued() == {SERVER, ONE, TWO}

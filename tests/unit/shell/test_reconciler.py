@@ -12,7 +12,7 @@ from relora_operator.core.actions import Action, CreateJob, Key, Plan, WriteStat
 from relora_operator.core.decide import Decisions
 from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerSnapshot
 from relora_operator.kube.client import Client
-from relora_operator.kube.errors import ConflictError, ForbiddenError, KubeError, TemporaryError
+from relora_operator.kube.errors import ConflictError, ForbiddenError, JsonObject, KubeError, TemporaryError
 from relora_operator.kube.events import EventRecorder
 from relora_operator.kube.lease import LeaseLostError
 from relora_operator.kube.limiter import RateLimiter
@@ -120,7 +120,7 @@ async def test_nothing_to_do_needs_no_request(loop: Loop) -> None:
 async def test_a_job_is_decided_on_again_after_a_live_look(loop: Loop) -> None:
     world = loop.world
     loop.decide = lambda snapshot: Plan(actions=(CREATE,) if not snapshot.jobs else ())
-    owner = {"apiVersion": "relora.dev/v1alpha1", "kind": "AdapterBinding", "name": "one", "uid": "uid-one"}
+    owner: JsonObject = {"apiVersion": "relora.dev/v1alpha1", "kind": "AdapterBinding", "name": "one", "uid": "uid-one"}
     world.transport.objects[JOBS.path("team", "one-1")] = {
         "metadata": {
             "name": "one-1",

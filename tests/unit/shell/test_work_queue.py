@@ -147,3 +147,28 @@ async def test_every_worker_gets_one_of_many_keys_at_once(queue: WorkQueue) -> N
 
     results = await asyncio.wait_for(asyncio.gather(*workers), 1)
     assert {key for key, _ in results} == {BINDING, OTHER}
+
+
+async def test_news_of_many_bindings_wait_in_proportion_to_what_their_server_costs(
+    queue: WorkQueue, clock: Clock
+) -> None:
+    queue.add(SERVER)
+    assert await taken(queue) == SERVER
+    clock.seconds = 0.5
+    queue.done(SERVER)
+
+    queue.add_soon(SERVER)
+    queue.add_soon(BINDING)
+
+    assert await taken(queue) == BINDING
+    clock.seconds = 2.4
+    assert await taken(queue) is None
+    clock.seconds = 2.5
+    assert await taken(queue) == SERVER
+
+
+async def test_the_first_news_of_a_server_wait_for_a_moment_only(queue: WorkQueue, clock: Clock) -> None:
+    queue.add_soon(SERVER)
+
+    clock.seconds = 0.1
+    assert await taken(queue) == SERVER

@@ -1,0 +1,115 @@
+import logging
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from relora_contract.api.binding import AdapterBindingStatus
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.server import AdapterServerStatus
+from relora_operator.core.actions import Key
+from relora_operator.health import HealthServer
+from relora_operator.logs import JsonFormatter
+from relora_operator.metrics import GATE_VERDICTS, ROLLOUTS, STEP_DURATION, BindingCounts, count_transition
+from samples.kinds import digest, release
+
+
+@pytest.fixture
+async def problems() -> dict[str, str | None]:
+    return {"resync": None}
+
+
+@pytest.fixture
+async def url(problems: dict[str, str | None]) -> AsyncIterator[str]:
+    registry = CollectorRegistry()
+    Gauge("relora_test", "One.", registry=registry).set(1)
+    checks = {"resync": lambda: problems["resync"]}
+    server = HealthServer(port=0, alive=checks, ready={}, registry=registry)
+    yield f"http://127.0.0.1:{await server.start()}"
+    await server.stop()
+
+
+async def fetch(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_a_healthy_process_says_so(url: str) -> None:
+    assert await fetch(f"{url}/healthz") == (200, "resync: ok\n")
+    assert await fetch(f"{url}/readyz") == (200, "")
+
+
+async def test_an_unhealthy_process_says_why(url: str, problems: dict[str, str | None]) -> None:
+    problems["resync"] = "the last comparison with the API server is 400 s old"
+
+    assert await fetch(f"{url}/healthz") == (500, "resync: the last comparison with the API server is 400 s old\n")
+
+
+async def test_metrics_are_served_for_prometheus(url: str) -> None:
+    status, text = await fetch(f"{url}/metrics")
+
+    assert status == 200
+    assert "relora_test 1.0" in text
+
+
+def test_bindings_are_counted_by_state_from_the_releases_statuses() -> None:
+    document = {**release(), "status": {"bindings": {"eligible": 3, "promoted": 2, "failed": 1}}}
+    (family,) = BindingCounts(lambda: [BaseModelRelease.model_validate(document)]).collect()
+
+    counts = {sample.labels["state"]: sample.value for sample in family.samples}
+    assert counts == {"pending": 0, "running": 0, "passed": 0, "promoted": 2, "failed": 1}
+
+
+def step_status(state: str) -> AdapterBindingStatus:
+    ended = {"outcome": "Succeeded", "verdict": "Passed", "endTime": "2026-11-01T10:01:00Z"}
+    step = {"name": "port", "state": state, "startTime": "2026-11-01T10:00:00Z"}
+    steps: list[dict[str, str]] = [step | (ended if state == "Finished" else {})]
+    candidate: dict[str, object] = {
+        "releaseName": "r2",
+        "requestDigest": digest("q"),
+        "gatesDigest": digest("g"),
+        "image": digest("i"),
+    }
+    candidate["steps"] = steps
+    return AdapterBindingStatus.model_validate({"candidate": candidate})
+
+
+def test_an_ended_step_is_counted_once() -> None:
+    def seen() -> tuple[float, float]:
+        seconds = STEP_DURATION.labels("port", "Succeeded")
+        return GATE_VERDICTS.labels("port", "Passed")._value.get(), seconds._sum.get()
+
+    verdicts, seconds = seen()
+    running, finished = step_status("Running"), step_status("Finished")
+    count_transition(running, finished)
+    count_transition(finished, finished)
+
+    assert seen() == (verdicts + 1, seconds + 60)
+
+
+def test_roll_outs_are_counted_by_how_they_ended() -> None:
+    def served(name: str, *failed: str) -> AdapterServerStatus:
+        current = {"releaseName": "r", "setDigest": digest(name), "adapters": 1}
+        rolled_back = [{"releaseName": "r", "setDigest": digest(one), "time": "2026-11-01T10:00:00Z"} for one in failed]
+        return AdapterServerStatus.model_validate({"current": current, "rolledBack": rolled_back})
+
+    before = [ROLLOUTS.labels(outcome)._value.get() for outcome in ("Promoted", "RolledBack")]
+    count_transition(served("a"), served("b"))
+    count_transition(served("b"), served("b", "c"))
+
+    after = [ROLLOUTS.labels(outcome)._value.get() for outcome in ("Promoted", "RolledBack")]
+    assert after == [before[0] + 1, before[1] + 1]
+
+
+def test_a_log_line_is_json_with_the_key_and_nothing_that_was_not_asked_for() -> None:
+    record = logging.makeLogRecord(
+        {"msg": "created %s", "args": ("Job",), "levelname": "INFO", "name": "relora_operator.x", "created": 0.0}
+    )
+    record.key = Key("AdapterBinding", "team", "one")
+    record.body = {"token": "secret"}
+
+    assert JsonFormatter().format(record) == (
+        '{"time": "1970-01-01T00:00:00.000+00:00", "level": "INFO", "logger": "relora_operator.x", '
+        '"message": "created Job", "key": "AdapterBinding/team/one"}'
+    )
