@@ -59,8 +59,9 @@ def membership(
     members: dict[str, Member] = {}
     refused: dict[Key, Refusal] = {}
     present = [binding for binding in bindings if not _leaving(binding, namespaces)]
-    for binding in sorted(present, key=lambda binding: _rank(binding, server, live)):
-        name = served_name(binding, server.metadata.namespace)
+    seated = {(adapter.name, adapter.digest) for adapter in live.adapters} if live is not None else set()
+    named = [(served_name(binding, server.metadata.namespace), binding) for binding in present]
+    for name, binding in sorted(named, key=lambda pair: _rank(pair[1], pair[0], seated)):
         refusal = _refusal(server, binding, namespaces)
         if refusal is None and name in members:
             refusal = Refusal(
@@ -89,17 +90,11 @@ def _leaving(binding: AdapterBinding, namespaces: Mapping[str, NamespaceView]) -
     return binding.metadata.deletion_timestamp is not None or (namespace is not None and namespace.terminating)
 
 
-def _rank(binding: AdapterBinding, server: AdapterServer, live: ServingSet | None) -> tuple[bool, str, str, str]:
+def _rank(binding: AdapterBinding, name: str, seated: set[tuple[str, str]]) -> tuple[bool, str, str, str]:
+    """Sort key: those who are served come first, then the older ones."""
     metadata, current = binding.metadata, binding.status.current
-    seated = (
-        live is not None
-        and current is not None
-        and any(
-            (adapter.name, adapter.digest) == (served_name(binding, server.metadata.namespace), current.adapter.digest)
-            for adapter in live.adapters
-        )
-    )
-    return not seated, metadata.creation_timestamp, metadata.namespace, metadata.name
+    served = current is not None and (name, current.adapter.digest) in seated
+    return not served, metadata.creation_timestamp, metadata.namespace, metadata.name
 
 
 def _refusal(server: AdapterServer, binding: AdapterBinding, namespaces: Mapping[str, NamespaceView]) -> Refusal | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache, cached_property
 
 from relora_contract.api.binding import AdapterBinding, BindingConditionType
 from relora_contract.readaptation import Strategy, plan
@@ -35,17 +36,17 @@ class Participant:
     start: Pair
     release: str
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """The binding's key."""
         return binding_key(self.binding)
 
-    @property
+    @cached_property
     def told(self) -> Reason | None:
         """The reason of its condition UpToDate."""
         return reason_of(self.binding.status.conditions, BindingConditionType.UP_TO_DATE)
 
-    @property
+    @cached_property
     def stage(self) -> Stage:
         """Where the binding is."""
         status = self.binding.status
@@ -106,15 +107,22 @@ def participants(snapshot: ReleaseSnapshot, chain: Chain) -> Iterator[Participan
     profiles = dict(snapshot.profiles)
     if snapshot.profile is not None:
         profiles[snapshot.profile.metadata.name] = snapshot.profile
+
+    @cache
+    def takes_part(namespace: str) -> bool:
+        view = snapshot.namespaces.get(namespace)
+        newest = newest_eligible(chain, view, profiles) if view is not None and not view.terminating else None
+        return newest is not None and newest.metadata.name == name
+
     for binding in sorted(snapshot.bindings, key=binding_key):
-        namespace = snapshot.namespaces.get(binding.metadata.namespace)
-        if namespace is None or namespace.terminating or binding.metadata.deletion_timestamp is not None:
+        if binding.metadata.deletion_timestamp is not None or not takes_part(binding.metadata.namespace):
             continue
-        newest = newest_eligible(chain, namespace, profiles)
         start = baseline(binding, chain)
-        if newest is None or newest.metadata.name != name or start is None:
-            continue
-        current = binding.status.current
-        newer = chain.after(start.release, current.promoted_time if current else None)
-        if start.release == name or any(release.metadata.name == name for release in newer):
+        if start is not None and (start.release == name or _is_newer(name, start, binding, chain)):
             yield Participant(binding=binding, start=start, release=name)
+
+
+def _is_newer(name: str, start: Pair, binding: AdapterBinding, chain: Chain) -> bool:
+    current = binding.status.current
+    newer = chain.after(start.release, current.promoted_time if current else None)
+    return any(release.metadata.name == name for release in newer)

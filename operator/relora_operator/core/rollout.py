@@ -12,6 +12,7 @@ from relora_operator.core.observed import TargetView
 from relora_operator.core.reasons import Reason
 from relora_operator.core.times import moment, seconds_between, timestamp
 
+MESSAGE_LIMIT = 1024
 MOST_ROLLED_BACK = 8
 MOST_REVERTS = 3
 REVERT_SECONDS = 600
@@ -106,18 +107,20 @@ def watched(
     """Keep the time of a roll-out under way. Return it, and whether its time is up."""
     candidate = _clocked(candidate, target, now)
     left = _seconds_left(candidate, server.spec.effective_progress_deadline_seconds, now)
-    why = target.failing or target.unschedulable or ("the workload is paused" if target.paused else None)
+    why = (target.failing or target.unschedulable or ("the workload is paused" if target.paused else ""))[
+        :MESSAGE_LIMIT
+    ]
     if left > 0:
         return (
             replace(
                 rollout,
-                candidate=candidate.model_copy(update={"message": why}),
+                candidate=candidate.model_copy(update={"message": why or None}),
                 look_again_at=now + timedelta(seconds=left),
             ),
             False,
         )
     message = f"not rolled out within {server.spec.effective_progress_deadline_seconds} s: {why or _counts(target)}"
-    return replace(rollout, candidate=candidate.model_copy(update={"message": message[:1024]})), True
+    return replace(rollout, candidate=candidate.model_copy(update={"message": message[:MESSAGE_LIMIT]})), True
 
 
 def _counts(target: TargetView) -> str:
