@@ -35,8 +35,8 @@ class ControlPlane:
     Args:
         state: The folder that it lives in; by default a temporary one.
         report: Takes lines of progress, while programs are built.
-        outlive: Keep it running when this process ends, for the command line; else it ends with this process, however
-            that ends.
+        outlive: Keep it running when this process ends, for the command line; else it ends with the thread that starts
+            it, so also when this process is killed.
     """
 
     def __init__(self, state: Path | None = None, report: Report = print, *, outlive: bool = False) -> None:

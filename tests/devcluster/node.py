@@ -36,8 +36,8 @@ class Node:
     Args:
         state: The folder that it lives in; by default a temporary one. Images in it outlive the node.
         report: Takes lines of progress, while programs are built.
-        outlive: Keep it running when this process ends, for the command line; else it ends with this process, however
-            that ends.
+        outlive: Keep it running when this process ends, for the command line; else it ends with the thread that starts
+            it, so also when this process is killed.
     """
 
     def __init__(self, state: Path | None = None, report: Report = print, *, outlive: bool = False) -> None:
