@@ -17,7 +17,8 @@ def random_factors(shape: tuple[int, int], rank: int, generator: torch.Generator
 
 def best_of_rank(dense: torch.Tensor, rank: int) -> torch.Tensor:
     u, s, v_t = torch.linalg.svd(dense, full_matrices=False)
-    return (u[:, :rank] * s[:rank]) @ v_t[:rank]
+    best: torch.Tensor = (u[:, :rank] * s[:rank]) @ v_t[:rank]
+    return best
 
 
 @settings(max_examples=80, deadline=None)

@@ -11,7 +11,8 @@ def decaying(rows: int, columns: int, power: float, seed: int) -> torch.Tensor:
     k = min(rows, columns)
     u, _ = torch.linalg.qr(torch.randn(rows, k, generator=generator))
     v, _ = torch.linalg.qr(torch.randn(columns, k, generator=generator))
-    return (u * torch.arange(1, k + 1).pow(-power)) @ v.T
+    decayed: torch.Tensor = (u * torch.arange(1, k + 1).pow(-power)) @ v.T
+    return decayed
 
 
 @settings(max_examples=25, deadline=None)

@@ -31,7 +31,10 @@ def make_base() -> Callable[..., LlamaForCausalLM]:
             bos_token_id=1,
             eos_token_id=2,
         )
-        return LlamaForCausalLM(config).to(dtype).eval()
+        model = LlamaForCausalLM(config)
+        torch.nn.Module.to(model, dtype)
+        model.eval()
+        return model
 
     return make
 

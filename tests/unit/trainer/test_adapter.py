@@ -38,7 +38,9 @@ def saved_by_peft(folder: Path, model: LlamaForCausalLM, **config: object) -> Ll
             if "lora_" in name:
                 parameter.copy_(torch.randn_like(parameter) * 0.2)
     peft_model.save_pretrained(folder, save_embedding_layers=False)
-    return peft_model.eval()
+    peft_model.eval()
+    carrier: LlamaForCausalLM = peft_model
+    return carrier
 
 
 @pytest.fixture

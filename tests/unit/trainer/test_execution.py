@@ -99,10 +99,12 @@ def failing(_: StepContext) -> StepResult:
     return StepResult(verdict=Verdict.FAILED)
 
 
-def run(step: Step, store: MemoryStore, code: StepCode, tmp_path: Path, **changes: object) -> Ended:
+def run(
+    step: Step, store: MemoryStore, code: StepCode, tmp_path: Path, asked: ReadaptationRequest | None = None
+) -> Ended:
     return execute(
         step,
-        request(**changes),  # type: ignore[arg-type] - the test names the arguments
+        asked or request(),
         store=store,
         work=tmp_path,
         clock=FixedClock(),
@@ -140,8 +142,8 @@ def test_after_a_passed_gate_later_steps_are_skipped(tmp_path: Path) -> None:
 
 def test_refine_always_runs_every_step(tmp_path: Path) -> None:
     store, code = MemoryStore(), Code(passing)
-    run("port", store, code, tmp_path, refine=Refine.ALWAYS)
-    run("fuse", store, code, tmp_path, refine=Refine.ALWAYS)
+    run("port", store, code, tmp_path, request(refine=Refine.ALWAYS))
+    run("fuse", store, code, tmp_path, request(refine=Refine.ALWAYS))
     assert code.runs == 2
 
 
@@ -159,7 +161,7 @@ def test_a_step_needs_the_reports_before_it(tmp_path: Path) -> None:
 
 
 def test_a_step_of_another_strategy_is_refused(tmp_path: Path) -> None:
-    end = run("fuse", MemoryStore(), Code(passing), tmp_path, strategy=Strategy.PORTLLM)
+    end = run("fuse", MemoryStore(), Code(passing), tmp_path, request(strategy=Strategy.PORTLLM))
     assert end.exit_code is ExitCode.CONFIGURATION
 
 

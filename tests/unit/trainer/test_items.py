@@ -12,7 +12,7 @@ def example(text: str, before: str = "in: ", after: str = " out:", label: int = 
 
 def test_a_space_joins_prompt_and_completion_and_the_end_token_closes(tokenizer: PreTrainedTokenizerFast) -> None:
     items = Encoder(tokenizer, ["a", "bc"], 64).encode([example("xyz", label=1)])
-    assert tokenizer.decode(items.items[0].prompt).replace(" ", "") == "in:xyzout:"
+    assert str(tokenizer.decode(list(items.items[0].prompt))).replace(" ", "") == "in:xyzout:"
     assert items.choices == tuple(
         (*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for text in (" a", " bc")
     )
