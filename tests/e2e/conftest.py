@@ -74,12 +74,12 @@ def images(request: pytest.FixtureRequest, node_cluster: Node, image_store: Imag
 
 
 @pytest.fixture(scope="session")
-def world(node_cluster: Node, images: ProjectImages) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, node_cluster: Node, images: ProjectImages) -> Iterator[World]:
     """The operator, installed, and a store with all that the scenarios point to."""
     endpoints = node_cluster.endpoints()
     credentials = Credentials(endpoints.s3_access_key, endpoints.s3_secret_key, endpoints.s3_in_cluster)
     bucket = Bucket(endpoints.s3, credentials.access_key, credentials.secret_key)
-    operatorinstall.install(node_cluster, images.operator)
+    operatorinstall.install(node_cluster, images.operator, reporter(request.config))
     with closing(ClusterApi(node_cluster.kubeconfig)) as api:
         api.apply(manifests.profile(images.trainer, credentials.endpoint))
     filled = shelf.fill(bucket)
@@ -100,7 +100,7 @@ def world(node_cluster: Node, images: ProjectImages) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def side_by_side(request: pytest.FixtureRequest, world: World) -> Iterator[SideBySide]:
     """All selected scenarios, started at once."""
-    scenarios = SideBySide(selected(request.session.items), world)
+    scenarios = SideBySide(selected(request.session.items), world, reporter(request.config))
     yield scenarios
     scenarios.close()
 

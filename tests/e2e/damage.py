@@ -16,12 +16,12 @@ _NAN = {"F32": struct.pack("<I", 0x7FC00000), "BF16": struct.pack("<H", 0x7FC0),
 
 
 def with_nan(files: Files) -> Files:
-    """Return a folder of which the last weight of the largest tensor is not a number."""
+    """Return a folder of which the last weight of the largest matrix in a layer is not a number."""
     name = max((each for each in files if each.endswith(".safetensors")), key=lambda each: len(files[each]))
     content = bytearray(files[name])
     header_length = struct.unpack("<Q", content[:8])[0]
     header: dict[str, Any] = json.loads(content[8 : 8 + header_length])
-    tensors = [each for key, each in header.items() if key != "__metadata__" and len(each["shape"]) > 1]
+    tensors = [each for key, each in header.items() if ".layers." in key and len(each["shape"]) > 1]
     largest = max(tensors, key=lambda each: int(each["data_offsets"][1]) - int(each["data_offsets"][0]))
     number = _NAN[largest["dtype"]]
     end = 8 + header_length + int(largest["data_offsets"][1])

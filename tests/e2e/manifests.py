@@ -27,6 +27,8 @@ _POD_SECURITY: Json = {
     "fsGroup": 65532,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+# Without a request a container is the last to get a share of a busy machine.
+_RESOURCES: Json = {"requests": {"cpu": "30m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 _CONTAINER_SECURITY: Json = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -85,7 +87,8 @@ def profile(image: str, endpoint: str) -> Json:
                 "endpoint": endpoint,
                 "secretName": STORE_SECRET,
             },
-            "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
+            # The request is a queue: no more steps run at once than the node has cores for.
+            "resources": {"requests": {"cpu": "400m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
             "scratchSizeLimit": "1Gi",
         },
     )
@@ -222,6 +225,7 @@ def _fetch(image: str, endpoint: str) -> Json:
         "command": ["relora-fetch"],
         "env": [{"name": "AWS_ENDPOINT_URL", "value": endpoint}],
         "envFrom": [{"secretRef": {"name": STORE_SECRET}}],
+        "resources": _RESOURCES,
         "securityContext": _CONTAINER_SECURITY,
         "volumeMounts": [_SET_MOUNT, _TMP_MOUNT, {"name": "relora", "mountPath": SERVING_DIRECTORY}],
     }
@@ -233,7 +237,12 @@ def _main(image: str, refused_release: str) -> Json:
         "image": image,
         "command": ["python3", f"/script/{_SCRIPT.name}", SERVING_SET_PATH, SERVING_DIRECTORY, str(SERVER_PORT)],
         "env": [{"name": "REFUSED_RELEASE", "value": refused_release}],
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": SERVER_PORT}, "periodSeconds": 1},
+        "readinessProbe": {
+            "httpGet": {"path": "/ready", "port": SERVER_PORT},
+            "periodSeconds": 1,
+            "timeoutSeconds": 10,
+        },
+        "resources": _RESOURCES,
         "securityContext": _CONTAINER_SECURITY,
         "volumeMounts": [
             _SET_MOUNT,

@@ -1,15 +1,19 @@
 """Runs all selected scenarios at once: most of a scenario's time is spent waiting for the cluster."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from queue import SimpleQueue
 
 import pytest
 
+from devcluster.progress import Report, elapsed
 from e2e.world import Stage, World
 
 MARK = "scenario"
+_REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -26,21 +30,36 @@ class Scenario:
 
 
 class SideBySide:
-    """The scenarios of a session, each in a thread of its own; a test hands over the outcome of its own."""
+    """The scenarios of a session, each in a thread of its own; a test hands over the outcome of its own.
 
-    def __init__(self, scenarios: Mapping[str, Scenario], world: World) -> None:
+    Args:
+        scenarios: By the node ids of their tests.
+        world: What they share.
+        report: Takes a line for each that ends. It is called by the tests' thread only.
+    """
+
+    def __init__(self, scenarios: Mapping[str, Scenario], world: World, report: Report) -> None:
+        self._report = report
+        self._lines: SimpleQueue[str] = SimpleQueue()
         self._pool = ThreadPoolExecutor(max(len(scenarios), 1), thread_name_prefix="scenario")
         self._outcomes: dict[str, Future[None]] = {
-            name: self._pool.submit(_play, scenario, world) for name, scenario in scenarios.items()
+            name: self._pool.submit(_play, scenario, world, self._lines.put) for name, scenario in scenarios.items()
         }
 
     def outcome(self, name: str) -> None:
         """Wait until a scenario has ended, and raise what it raised."""
+        while not wait([self._outcomes[name]], timeout=_REPORT_SECONDS).done:
+            self._tell()
+        self._tell()
         self._outcomes[name].result()
 
     def close(self) -> None:
         """Wait for every scenario."""
         self._pool.shutdown()
+
+    def _tell(self) -> None:
+        while not self._lines.empty():
+            self._report(self._lines.get())
 
 
 def selected(items: Sequence[pytest.Item]) -> dict[str, Scenario]:
@@ -62,12 +81,17 @@ def selected(items: Sequence[pytest.Item]) -> dict[str, Scenario]:
     return found
 
 
-def _play(scenario: Scenario, world: World) -> None:
+def _play(scenario: Scenario, world: World, report: Report) -> None:
     stage = world.stage(scenario.stage_name)
+    started = time.monotonic()
     try:
         scenario.play(stage)
+        stage.clear()
     except BaseException as error:
+        report(f"{stage.name}: failed after {elapsed(time.monotonic() - started)}: {error!s:.300}")
         error.add_note(stage.diagnosis())
         raise
+    else:
+        report(f"{stage.name}: passed after {elapsed(time.monotonic() - started)}")
     finally:
         stage.close()

@@ -22,7 +22,7 @@ def test_bindings_of_two_namespaces_move_together_or_not_at_all(stage: Stage) ->
 
     stage.apply_second_release()
     stage.await_condition(at_guest, "UpToDate", "False", "GateFailed")
-    stage.await_condition(at_home, "UpToDate", "False", "AwaitingServer")
+    stage.await_condition(at_home, "UpToDate", "False", "ServerBlocked")
 
     blocked = stage.await_condition(server, "UpToDate", "False")
     assert blocked["status"]["blockers"] == [{"namespace": guest, "name": "reviews", "reason": "GateFailed"}]

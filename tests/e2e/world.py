@@ -75,8 +75,15 @@ class Stage:
         self.r1 = f"{self.name}-r1"
         self.r2 = f"{self.name}-r2"
 
+    def clear(self) -> None:
+        """Delete everything; the others go on with a lighter node. A failed scenario leaves its objects to look at."""
+        for namespace in self.namespaces:
+            self.api.delete(Ref("Namespace", "", namespace))
+        for release in self.releases:
+            self.api.delete(Ref("BaseModelRelease", "", release))
+
     def close(self) -> None:
-        """Close the connections; the objects stay, to be looked at."""
+        """Close the connections."""
         self.api.close()
 
     def add_namespace(self, suffix: str = "") -> str:
