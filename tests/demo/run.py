@@ -83,7 +83,7 @@ class Demo:
             bucket = Bucket(endpoints.s3, endpoints.s3_access_key, endpoints.s3_secret_key)
             values = self._values(bucket, built, engine)
         with self.stages.stage("installing the operator with Helm"):
-            install(self.node, built.operator)
+            install(self.node, built.operator, self.stages.report)
         with self.stages.stage(f"serving {places.R1} with its adapters"):
             for number in (1, 2, 3, 4, 5, 6, 7):
                 self._apply(scene.example(number, values))
@@ -115,8 +115,11 @@ class Demo:
         return torch_base(self.images, places.REPOSITORY / "locks" / "trainer.txt", self.stages.report)
 
     def _obtain_products(self) -> None:
-        for product in products.DEMO:
+        for product in (products.BASE_R1, products.BASE_R2):
             obtain(product, data_root())
+        for one in BOUND.values():
+            obtain(one.task, data_root())
+            obtain(one.adapter, data_root())
 
     def _engine_image(self, registry: str) -> str:
         recipe = Recipe(
