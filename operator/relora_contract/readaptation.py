@@ -68,6 +68,7 @@ class Metric(StrEnum):
     """What a gate measures on the test examples."""
 
     ACCURACY = "Accuracy"
+    MACRO_F1 = "MacroF1"
     LOSS = "Loss"
 
 
@@ -81,15 +82,20 @@ class Gate(Model):
                 "the gate bounds nothing: set threshold, maxRegression or both",
             ),
             cel(
-                "self.metric != 'Accuracy' || !has(self.threshold) || "
+                "self.metric == 'Loss' || !has(self.threshold) || "
                 "(double(self.threshold) >= 0.0 && double(self.threshold) <= 1.0)",
-                'Accuracy is a share: give a threshold from 0 to 1, as in "0.81"',
+                'Accuracy and MacroF1 are shares: give a threshold from 0 to 1, as in "0.81"',
                 field=".threshold",
             ),
         )
     )
 
-    metric: Metric = Field(description="Accuracy: share of right choices. Loss: nats per completion token.")
+    metric: Metric = Field(
+        description=(
+            "Accuracy: share of right choices. MacroF1: mean F1 over the choices; its maxRegression needs 600 test "
+            "examples. Loss: nats per completion token."
+        )
+    )
     threshold: Decimal | None = Field(
         default=None,
         description="The metric's point estimate must reach it (Loss: stay at or below it).",

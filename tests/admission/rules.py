@@ -84,7 +84,7 @@ CASES: dict[str, RuleCase] = {
         accepted=({("threshold",): ABSENT}, {("maxRegression",): ABSENT}),
         refused=({("threshold",): ABSENT, ("maxRegression",): ABSENT},),
     ),
-    'Accuracy is a share: give a threshold from 0 to 1, as in "0.81"': RuleCase(
+    'Accuracy and MacroF1 are shares: give a threshold from 0 to 1, as in "0.81"': RuleCase(
         accepted=one("threshold", values=("0", "1", "0.5")), refused=one("threshold", values=("81", "1.01", "-0.1"))
     ),
     "maxRegression is a margin: give a number that is not negative": RuleCase(

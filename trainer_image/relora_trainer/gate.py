@@ -14,6 +14,7 @@ from relora_contract.readaptation import Gate, Metric, Strategy
 from relora_contract.report import GateEvidence, MetricValue, Verdict
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError
+from relora_trainer.macro_f1 import macro_f1, macro_f1_test
 from relora_trainer.outcomes import Outcome, pair
 from relora_trainer.paired import token_mean
 from relora_trainer.paired_tests import Evidence, accuracy_test, items_needed, loss_test
@@ -24,7 +25,11 @@ LOOKS: Mapping[Strategy, int] = {Strategy.RELORA: 4, Strategy.PORTLLM: 1}
 EXPECTED_DISCORDANCE = 0.065
 """Share of examples on which a re-trained and an old adapter of equal quality disagree, as measured on two tasks."""
 
-TESTS: Mapping[Metric, Callable[..., Evidence]] = {Metric.ACCURACY: accuracy_test, Metric.LOSS: loss_test}
+TESTS: Mapping[Metric, Callable[..., Evidence]] = {
+    Metric.ACCURACY: accuracy_test,
+    Metric.MACRO_F1: macro_f1_test,
+    Metric.LOSS: loss_test,
+}
 
 
 def level_of(strategy: Strategy) -> float:
@@ -122,11 +127,13 @@ def _judge_one(
 
 
 def _interval(metric: Metric, outcomes: Sequence[Outcome]) -> tuple[float, float, float]:
-    """Return point estimate, lower and upper limit."""
+    """Return point estimate, lower and upper limit; NaN where no interval is computed."""
     if metric is Metric.ACCURACY:
         result = binomtest(sum(outcome.correct for outcome in outcomes), len(outcomes))
         interval = result.proportion_ci(INTERVAL_LEVEL, method="wilson")
         return float(result.statistic), float(interval.low), float(interval.high)
+    if metric is Metric.MACRO_F1:
+        return macro_f1(outcomes), math.nan, math.nan
     loss = token_mean([outcome.nll for outcome in outcomes], [outcome.tokens for outcome in outcomes])
     half = float(t.isf((1 - INTERVAL_LEVEL) / 2, max(loss.count - 1, 1))) * loss.standard_error
     return loss.value, loss.value - half, loss.value + half

@@ -269,3 +269,9 @@ def test_decimals_fit_the_contract() -> None:
     assert optional_decimal(math.inf) is None
     with pytest.raises(ValueError, match="no decimal form"):
         decimal_text(math.nan)
+
+
+def test_macro_f1_can_be_a_gate_with_a_threshold() -> None:
+    outcomes = [Outcome(str(index), index % 2, index % 2, 0.1, 1) for index in range(20)]
+    verdict, (evidence,) = judge([gate(Metric.MACRO_F1, threshold="0.9")], outcomes, None, strategy=Strategy.PORTLLM)
+    assert (verdict, evidence.value) == (Verdict.PASSED, "1")
