@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from devcluster.paths import cache_root
-
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples"
 RESULTS = REPOSITORY / "build" / "demo"
@@ -17,7 +15,3 @@ SERVER = "vllm"
 TRAFFIC = "traffic"
 NODE_PORT = 30080
 
-
-def state_folder() -> Path:
-    """Return the folder of the demonstration's cluster; its images outlive the cluster."""
-    return cache_root() / "devcluster" / "state" / "node"

@@ -20,6 +20,7 @@ from demo.table import World, condition, draw
 from devcluster.baseimages import torch_base
 from devcluster.images import ImageStore
 from devcluster.node import Node
+from devcluster.paths import default_state
 from devcluster.projectimages import ProjectImages, Recipe, project_images, provide
 from e2e.bucket import Bucket, folder
 from e2e.operatorinstall import install
@@ -66,7 +67,7 @@ class Demo:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.stages = Stages(console)
-        self.node = Node(places.state_folder(), self.stages.report, outlive=True)
+        self.node = Node(default_state(node=True), self.stages.report, outlive=True)
         self.images = ImageStore(self.stages.report)
 
     def run(self) -> bool:
@@ -257,6 +258,6 @@ def _reports(bucket: Bucket, binding: Json) -> dict[str, Json]:
 
 def remove(console: Console) -> None:
     """Remove the demonstration's cluster; what was built stays in the cache."""
-    node = Node(places.state_folder(), Stages(console).report)
+    node = Node(default_state(node=True), Stages(console).report)
     node.stop()
     console.print("removed; what was built stays in the cache and makes the next run short")
