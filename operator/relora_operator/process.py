@@ -222,7 +222,7 @@ def _exit_at_once() -> None:
 
 
 def _age(resync: Resync) -> float:
-    return elapsed() - resync.finished_at if resync.finished_at is not None else 0.0
+    return elapsed() - resync.whole_at if resync.whole_at is not None else 0.0
 
 
 def _stale(parts: Parts) -> str | None:

@@ -75,10 +75,6 @@ class Cache(Generic[Value]):
         self._indexes: dict[str, dict[Hashable, set[ObjectId]]] = {name: {} for name in self._keys_of}
         self._tombstones: OrderedDict[str, int] = OrderedDict()
 
-    def __len__(self) -> int:
-        """Readable objects."""
-        return len(self._records)
-
     def get(self, namespace: str, name: str) -> Value | None:
         """Return the object, or None."""
         record = self._records.get((namespace, name))

@@ -37,7 +37,7 @@ class Resync:
         interval_seconds: Pause between two passes.
         clock: Monotonic seconds.
         sleep: Waits for seconds.
-        finished_at: When the last complete pass ended, or None before the first.
+        whole_at: When the last complete pass ended; until the first has, when it was begun; None before that.
     """
 
     state: State
@@ -46,7 +46,7 @@ class Resync:
     interval_seconds: float
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    finished_at: float | None = field(default=None, init=False)
+    whole_at: float | None = field(default=None, init=False)
 
     async def fill(self) -> None:
         """Read everything once.
@@ -55,6 +55,8 @@ class Resync:
             KubeError: A list failed.
             NotInstalledError: One of our kinds is not installed.
         """
+        if self.whole_at is None:
+            self.whole_at = self.clock()
         for cache in self.state.caches:
             try:
                 await self._read_all(cache.resource)
@@ -129,6 +131,6 @@ class Resync:
             return False
 
     def _finish(self) -> None:
-        self.finished_at = self.clock()
+        self.whole_at = self.clock()
         for cache in self.state.caches:
             UNREADABLE.labels(cache.resource.plural).set(len(cache.unreadable))

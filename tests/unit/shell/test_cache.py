@@ -56,6 +56,14 @@ def test_an_event_that_is_older_than_our_own_write_does_not_undo_it(cache: Cache
     assert version_in(cache) == "9"
 
 
+def test_a_list_that_is_behind_the_watch_asks_for_nothing(cache: Cache[TrainerProfile]) -> None:
+    cache.observe(profile(9))
+
+    assert cache.knows("", "default", "u1", 7)
+    assert not cache.knows("", "default", "u1", 10)
+    assert not cache.knows("", "default", "another", 7)
+
+
 def test_an_index_follows_the_object(cache: Cache[TrainerProfile]) -> None:
     cache.observe(profile(5))
     store: JsonObject = {"uri": "s3://a-b/{namespace}", "deltaUri": "s3://models/d", "secretName": "other"}
