@@ -56,7 +56,8 @@ class OperatorPods:
         return next((pod for pod in self._pods() if holder.startswith(pod["metadata"]["name"])), None)
 
     def _pods(self) -> list[Json]:
-        return self._chronicle.alive("Pod", NAMESPACE)
+        pods = self._chronicle.alive("Pod", NAMESPACE)
+        return [pod for pod in pods if pod["metadata"]["labels"].get("app.kubernetes.io/instance") == RELEASE]
 
 
 def _acquisition(lease: Json | None) -> tuple[str, str]:

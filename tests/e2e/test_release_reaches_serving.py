@@ -18,7 +18,8 @@ def test_release_carries_an_adapter_into_serving(stage: Stage) -> None:
     server = stage.apply_server(namespace)
     binding = stage.apply_binding("classifier", namespace, readaptation=ALL_STEPS, server=(namespace, server.name))
     stage.await_served(server, stage.r1, 1)
-    assert stage.current(binding)["status"]["current"]["adapter"] == stage.world.shelf.adapter.to_json()
+    seated = stage.await_condition(binding, "Ready", "True")
+    assert seated["status"]["current"]["adapter"] == stage.world.shelf.adapter.to_json()
 
     release = stage.apply_second_release()
     stage.await_condition(release, "Complete", "True")
