@@ -25,7 +25,7 @@ export OMP_NUM_THREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help venv lock generate check lint types imports fast-tests test integration e2e cluster-up cluster-down \
-	demo demo-down bench
+	demo demo-down
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,3 @@ demo: $(STAMP) ## show one release from the apply to the served adapter
 
 demo-down: $(STAMP) ## remove all that the demo made
 	$(DEMO) down
-
-bench: $(STAMP) ## measure; prints ratios
-	$(BIN)/pytest -q -s tests/bench
