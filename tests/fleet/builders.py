@@ -146,6 +146,7 @@ class BindingBuilder:
         work = self.work(release, profile)
         candidate = Candidate(
             release_name=release,
+            base=weights_ref(work.target),
             request_digest=work.request_digest,
             gates_digest=work.gates_digest,
             image=work.image,

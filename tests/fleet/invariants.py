@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from relora_contract.report import Verdict
 from relora_contract.serving import ServingSet
 from relora_operator.core.membership import served_name, server_key
 from relora_operator.core.reasons import REGISTRY, Reason
@@ -29,19 +28,16 @@ def one_live_job_per_binding(world: World) -> None:
 
 
 def sets_hold_only_what_passed_or_is_pinned(world: World) -> None:
-    passed = {report.artifact_digest for report in world.reports.values() if report.verdict is Verdict.PASSED}
-    pinned = world.pinned | {
-        (binding.spec.source.release_name, binding.spec.source.digest) for binding in world.bindings.values()
-    }
-    world.pinned = pinned
+    for binding in world.bindings.values():
+        source = binding.spec.source
+        world.pinned.add((source.release_name, source.digest))
     for target in world.targets.values():
         if target.view.serving_set is None:
             continue
         wanted = ServingSet.model_validate_json(target.view.serving_set)
-        release = world.releases.get(wanted.release)
-        assert release is None or release.spec.weights.digest == wanted.base.digest
         for adapter in wanted.adapters:
-            assert adapter.digest in passed or (wanted.release, adapter.digest) in pinned, adapter
+            passed = (wanted.base.digest, adapter.digest) in world.passed
+            assert passed or (wanted.release, adapter.digest) in world.pinned, adapter
 
 
 def ready_is_true_only_when_served(world: World, binding: AdapterBinding) -> None:

@@ -33,6 +33,8 @@ class SimJob:
     steps: tuple[str, ...]
     request_digest: str
     image: str
+    base: str
+    """Digest of the base that the Job makes something for."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def job_from(manifest: Mapping[str, Any], uid: str, resource_version: str, now: 
             request.request_digest if isinstance(request, DeltaRequest) else request.items[0].request_digest
         ),
         image=containers[0]["image"],
+        base=request.target_base.digest,
     )
 
 
@@ -156,4 +159,6 @@ def _step(world: World, job: SimJob, name: str, script: Script) -> tuple[Notific
         quality=[] if passed else [MetricValue(metric=Metric.ACCURACY, value=end.accuracy)],
     )
     world.reports[job.request_digest, step] = notification
+    if notification.verdict is Verdict.PASSED and notification.artifact_digest is not None:
+        world.passed.add((job.base, notification.artifact_digest))
     return notification, end

@@ -68,6 +68,8 @@ class World:
     writes: list[Action] = field(default_factory=list)
     now: datetime = START
     version: int = 0
+    passed: set[tuple[str, str]] = field(default_factory=set)
+    """Bases and digests of every adapter that passed its gate on them."""
     pinned: set[tuple[str, str]] = field(default_factory=set)
     """Releases and digests of every adapter that a binding ever pinned."""
     crash_after: int | None = None

@@ -194,6 +194,7 @@ class Candidate(Attempts):
     """The re-adaptation to the newest eligible release."""
 
     release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release aimed at.")
+    base: ArtifactRef = Field(description="The weights of that release.")
     gates_digest: Digest = Field(description="The gates by which the steps were judged.")
     image: Digest = Field(description="The trainer image that the request digest covers.")
     steps: Annotated[list[StepStatus], Field(max_length=4, json_schema_extra=map_list("name"))] = Field(

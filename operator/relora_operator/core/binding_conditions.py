@@ -99,6 +99,10 @@ def _without_newer(outlook: Outlook, start: Pair) -> Wanted:
     current = outlook.binding.status.current
     if current is None or (current.release_name, current.adapter.digest) != (start.release, start.adapter.digest):
         return _awaiting(outlook, start.release)
+    release = outlook.chain.known.get(start.release)
+    if release is not None and release.spec.weights.digest != start.base.digest:
+        message = f"release {start.release} was created anew with other weights than those that the adapter is for"
+        return false(BindingConditionType.UP_TO_DATE, Reason.BASE_SKEW, message)
     message = f"release {current.release_name} is the newest eligible one"
     return true(BindingConditionType.UP_TO_DATE, Reason.NEWEST_RELEASE, message)
 

@@ -12,7 +12,7 @@ from relora_operator.core.attempts import retry_request
 from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.lineage import Chain
 from relora_operator.core.observed import JobView
-from relora_operator.core.pairs import Pair, passed_pair
+from relora_operator.core.pairs import Pair, passed_pair, weights_ref
 from relora_operator.core.reasons import Reason
 from relora_operator.core.steps import done
 from relora_operator.core.times import moment, seconds_between, timestamp
@@ -39,6 +39,7 @@ def opened(work: ReadaptationWork, jobs: Iterable[JobView], previous: Candidate 
         adopted = None
     return Candidate(
         release_name=work.target.metadata.name,
+        base=weights_ref(work.target),
         request_digest=work.request_digest,
         gates_digest=work.gates_digest,
         image=work.image,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from relora_contract.api.binding import AdapterBinding, Candidate, CurrentPair
+from relora_contract.api.binding import AdapterBinding, Candidate
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.report import MetricValue, Verdict
@@ -41,20 +41,23 @@ def source_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
 
 
 def promoted_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
-    """Return the pair in use, with its base where the release says that it lies now."""
+    """Return the pair in use."""
     current = binding.status.current
-    return _recorded(current, chain) if current else None
-
-
-def _recorded(pair: CurrentPair, chain: Chain) -> Pair:
-    release = chain.known.get(pair.release_name)
-    moved = release is not None and release.spec.weights.digest == pair.base.digest
+    if current is None:
+        return None
     return Pair(
-        release=pair.release_name,
-        base=weights_ref(release) if release is not None and moved else pair.base,
-        adapter=pair.adapter,
-        quality=tuple(pair.quality),
+        release=current.release_name,
+        base=base_now(current.release_name, current.base, chain),
+        adapter=current.adapter,
+        quality=tuple(current.quality),
     )
+
+
+def base_now(release_name: str, recorded: ArtifactRef, chain: Chain) -> ArtifactRef:
+    """Return a recorded base where its release says that it lies now; the digest stays the recorded one."""
+    release = chain.known.get(release_name)
+    moved = release is not None and release.spec.weights.digest == recorded.digest
+    return weights_ref(release) if release is not None and moved else recorded
 
 
 def baseline(binding: AdapterBinding, chain: Chain) -> Pair | None:
@@ -78,12 +81,9 @@ def passed_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
     candidate = binding.status.candidate
     if candidate is None or candidate.adapter is None:
         return None
-    release = chain.known.get(candidate.release_name)
-    if release is None:
-        return None
     return Pair(
         release=candidate.release_name,
-        base=weights_ref(release),
+        base=base_now(candidate.release_name, candidate.base, chain),
         adapter=candidate.adapter,
         quality=_quality(candidate, candidate.adapter.digest),
         passed_time=candidate.passed_time,

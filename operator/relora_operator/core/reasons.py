@@ -212,8 +212,10 @@ REGISTRY: dict[Reason, Entry] = {
     ),
     Reason.BASE_SKEW: _owner(
         _BINDING,
-        "The server serves a release that the binding has no adapter for and takes no part in.",
-        "Admit the binding's namespace to the release, give `spec.source` an adapter for it, or use another server.",
+        "The server serves a release that the binding has no adapter for and takes no part in, or a release was "
+        "created anew under its name with other weights.",
+        "Admit the binding's namespace to the release, give `spec.source` an adapter for it, or use another server; "
+        "give other weights a release of their own.",
     ),
     Reason.CONSENT_MISSING: _owner(
         (*_BINDING, *_SERVER),

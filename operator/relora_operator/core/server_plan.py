@@ -22,7 +22,7 @@ from relora_operator.core.rollout import (
     rolling_back,
     watched,
 )
-from relora_operator.core.serving_sets import previous_set, settled, wanted_set
+from relora_operator.core.serving_sets import drops_nobody, previous_set, settled, wanted_set
 from relora_operator.core.snapshot import ServerSnapshot
 
 
@@ -97,7 +97,7 @@ def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet
     rollout, time_is_up = watched(rollout, candidate, situation.snapshot.server, situation.target, situation.now)
     if not time_is_up or rollout.candidate is None:
         return rollout
-    before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
+    before = previous_set(situation.snapshot.server, situation.chain, situation.members)
     restoring = rollout.current is not None and rollout.current.set_digest == candidate.set_digest
     if before is not None and not restoring:
         back = rolling_back(rollout, rollout.candidate, situation.now)
@@ -116,7 +116,7 @@ def _corrected(situation: Situation, rollout: Rollout, candidate: CandidateSet) 
 
 
 def _rolling_back(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
-    before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
+    before = previous_set(situation.snapshot.server, situation.chain, situation.members)
     if before is None:
         return rolled_back(rollout, candidate, situation.now)
     under_way = {candidate.set_digest, before.digest, rollout.current.set_digest if rollout.current else None}
@@ -151,7 +151,7 @@ def _idle(situation: Situation, rollout: Rollout) -> Rollout:
 
 def _lost_set(situation: Situation, rollout: Rollout, current: ServedSet) -> ServingSet | None:
     """Return what to put back on a target that was created anew or lost its annotation."""
-    before = previous_set(situation.snapshot.server, situation.chain, situation.live, situation.members)
+    before = previous_set(situation.snapshot.server, situation.chain, situation.members)
     if before is not None and before.digest == current.set_digest:
         return before
     return _untried(situation.wanted(current.release_name), rollout) or before
@@ -162,6 +162,8 @@ def _next_set(situation: Situation, rollout: Rollout) -> ServingSet | None:
     if situation.live is not None and rollout.current is not None and not settled(situation.live, situation.members):
         return None
     same_base = _untried(situation.wanted(served_release(situation.snapshot)), rollout)
+    if same_base is not None and not drops_nobody(same_base, situation.live, situation.members):
+        same_base = None
     upgrade = _upgrade(situation, rollout)
     # A first set comes on the release that the workload is on, so that there is one to go back to.
     return same_base or upgrade if rollout.current is None else upgrade or same_base

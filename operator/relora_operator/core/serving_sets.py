@@ -7,7 +7,7 @@ from relora_contract.artifacts import ArtifactRef
 from relora_contract.serving import ServedAdapter, ServingSet
 from relora_operator.core.lineage import Chain
 from relora_operator.core.membership import Member
-from relora_operator.core.pairs import Pair, offer, recognized, weights_ref
+from relora_operator.core.pairs import Pair, offer, promoted_pair, recognized, weights_ref
 
 
 def base_of(release_name: str, chain: Chain, live: ServingSet | None, members: Iterable[Member]) -> ArtifactRef | None:
@@ -25,31 +25,41 @@ def wanted_set(
     release_name: str, chain: Chain, live: ServingSet | None, members: tuple[Member, ...]
 ) -> ServingSet | None:
     """Return the set of everything that members offer on a release; None when that is nothing."""
-    offers = [(member, offer(member.binding, release_name, chain)) for member in members]
-    adapters = [_served(member, pair.adapter) for member, pair in offers if pair is not None]
     base = base_of(release_name, chain, live, members)
-    return ServingSet.of(release_name, base, adapters) if adapters and base is not None else None
+    if base is None:
+        return None
+    offers = [(member, offer(member.binding, release_name, chain)) for member in members]
+    adapters = [
+        _served(member, pair.adapter) for member, pair in offers if pair is not None and pair.base.digest == base.digest
+    ]
+    return ServingSet.of(release_name, base, adapters) if adapters else None
 
 
-def previous_set(
-    server: AdapterServer, chain: Chain, live: ServingSet | None, members: tuple[Member, ...]
-) -> ServingSet | None:
+def previous_set(server: AdapterServer, chain: Chain, members: tuple[Member, ...]) -> ServingSet | None:
     """Return the promoted set, made again from the pairs that its members have in use; members that left stay out."""
     current = server.status.current
     if current is None:
         return None
-    in_use = [(member, member.binding.status.current) for member in members]
-    adapters = [
-        _served(member, pair.adapter)
-        for member, pair in in_use
-        if pair is not None and pair.release_name == current.release_name
-    ]
-    base = base_of(current.release_name, chain, live, members)
-    return ServingSet.of(current.release_name, base, adapters) if adapters and base is not None else None
+    pairs = [(member, promoted_pair(member.binding, chain)) for member in members]
+    in_use = [(member, pair) for member, pair in pairs if pair is not None and pair.release == current.release_name]
+    base = next((pair.base for _, pair in in_use), None)
+    if base is None:
+        return None
+    adapters = [_served(member, pair.adapter) for member, pair in in_use if pair.base.digest == base.digest]
+    return ServingSet.of(current.release_name, base, adapters)
 
 
 def _served(member: Member, adapter: ArtifactRef) -> ServedAdapter:
     return ServedAdapter(name=member.served_name, uri=adapter.uri, digest=adapter.digest)
+
+
+def drops_nobody(wanted: ServingSet, live: ServingSet | None, members: Iterable[Member]) -> bool:
+    """Tell whether a set on the present base still holds every member that is served; none is ever dropped."""
+    served = {adapter.name for adapter in live.adapters} if live is not None else set()
+    return all(
+        member.served_name not in served or any(adapter.name == member.served_name for adapter in wanted.adapters)
+        for member in members
+    )
 
 
 def settled(live: ServingSet, members: Iterable[Member]) -> bool:

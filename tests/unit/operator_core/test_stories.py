@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.builders import make_binding, make_release, make_server
+from fleet.builders import digest, make_binding, make_profile, make_release, make_server
 from fleet.jobs import SimJob, StepEnd, exits, gate_says, run
 from fleet.world import World
+from relora_contract.api.binding import Quality, ServerRef
+from relora_contract.readaptation import Gate, Metric
 from relora_contract.report import Verdict
+from relora_operator.core.actions import Key
 
 
 def served(world: World) -> dict[str, str]:
@@ -326,3 +329,75 @@ def test_an_inconclusive_gate_says_so() -> None:
     world.add(make_release("r2", "r1", minutes=10)).live_on(gate_says(Verdict.INCONCLUSIVE))
     assert world.condition(world.binding(), "UpToDate") == "False/GateInconclusive"
     assert world.condition(world.binding(), "Evaluated") == "True/GateInconclusive"
+
+
+def test_no_roll_out_begins_before_every_member_has_recorded_the_last_one() -> None:
+    world = World().add(make_release("r1"), make_server(), make_binding().on_server().build()).add_target()
+    server = Key("AdapterServer", "serving", "vllm")
+    world.settle().roll_out().reconcile(server)
+    assert world.server().status.current is not None
+    before = world.target().view.serving_set
+    world.add(make_binding(namespace="gamma").on_server().build())
+
+    world.reconcile(server)
+    assert world.target().view.serving_set == before
+    world.live_on()
+    assert set(served(world)) == {"team.classifier", "gamma.classifier"}
+
+
+def test_a_binding_that_moves_to_another_server_is_ready_when_that_one_serves_it() -> None:
+    world = fleet_of("team", "other")
+    second = make_server("second", minutes=5)
+    world.add(second, make_binding("here").on_server("second").build()).add_target("second").live_on()
+    moved = world.binding().spec.model_copy(update={"server_ref": ServerRef(name="second", namespace="serving")})
+    world.add(world.binding().model_copy(update={"spec": moved})).settle()
+
+    assert "team.classifier" in str(world.target("second").view.serving_set)
+    assert world.condition(world.binding(), "Ready") == "False/AwaitingServer"
+    world.live_on()
+    assert world.condition(world.binding(), "Ready") == "True/Promoted"
+    assert set(served(world)) == {"other.classifier"}
+
+
+def test_an_adapter_is_not_served_on_a_release_of_the_same_name_with_other_weights() -> None:
+    world = fleet_of("team")
+    world.add(make_release("r2", "r1", minutes=10)).live_on()
+    before = world.target().view.serving_set
+    other = {"uri": "s3://models/r2", "digest": digest("other weights")}
+
+    world.add(make_release("r2", "r1", minutes=30, weights=other), make_binding("new", source="r2").on_server().build())
+    world.live_on()
+
+    assert world.target().view.serving_set == before
+    assert world.condition(world.binding(), "UpToDate") == "False/BaseSkew"
+    assert world.condition(world.binding(), "Ready") == "True/Promoted"
+
+
+def test_changed_gates_judge_the_same_request_again_in_a_new_attempt() -> None:
+    world = fleet_of("team", server=False)
+    world.add(make_release("r2", "r1", minutes=10)).live_on(gate_says(Verdict.FAILED))
+    failed = world.binding().status.candidate
+    assert failed is not None
+    quality = Quality(gates=[Gate(metric=Metric.ACCURACY, threshold="0.4")])
+    changed = world.binding().spec.model_copy(update={"quality": quality})
+    world.reports.clear()
+
+    world.add(world.binding().model_copy(update={"spec": changed})).settle()
+
+    (job,) = world.live_jobs()
+    assert job.request_digest == failed.request_digest
+    assert job.view.attempt == failed.attempt + 1
+    world.live_on()
+    assert world.condition(world.binding(), "UpToDate") == "True/NewestRelease"
+
+
+def test_a_newer_trainer_image_ends_no_job_that_runs_but_a_failure_is_tried_again_with_it() -> None:
+    world = fleet_of("team", server=False)
+    world.add(make_release("r2", "r1", minutes=10)).settle().run_all().settle()
+    (job,) = world.live_jobs()
+    world.add(make_profile(image="image-2")).settle()
+    assert [one.view.name for one in world.live_jobs()] == [job.view.name]
+
+    world.run_all(exits(42)).settle().run_all(kind="delta").settle()
+    (again,) = world.live_jobs()
+    assert again.image.endswith(digest("image-2"))
