@@ -287,7 +287,7 @@ REGISTRY: dict[Reason, Entry] = {
     Reason.DEADLINE_EXCEEDED: _owner(
         _ADAPTING,
         "The last attempt ran longer than `spec.readaptation.activeDeadlineSeconds`.",
-        f"Raise it; a new attempt goes on from the last checkpoint. {_RETRY}",
+        f"Raise it; a new attempt repeats no finished step. {_RETRY}",
     ),
     Reason.GATE_FAILED: _release(
         _ADAPTING,
