@@ -14,4 +14,3 @@ WORKLOAD = "vllm"
 SERVER = "vllm"
 TRAFFIC = "traffic"
 NODE_PORT = 30080
-
