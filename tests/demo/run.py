@@ -51,7 +51,7 @@ BOUND: Mapping[str, Chosen] = {
         adapter=products.ADAPTER_SENTIMENT,
         task=products.TASK_SENTIMENT,
         served_name="review-sentiment",
-        gates=[{"metric": "Accuracy", "maxRegression": "0.05"}],
+        gates=[{"metric": "Accuracy", "maxRegression": "0.06"}],
         readaptation={"search": {"budget": 8, "validationSamples": 256}, "tuning": {"epochs": 1}},
     ),
 }
