@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from e2e import facts, operatorpods
+from e2e import facts
 from e2e.clusterapi import Json, Ref
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _lines(stage: "Stage") -> Iterator[str]:
         for event in sorted(chronicle.alive("Event", namespace), key=_event_time)[-20:]:
             involved = event["involvedObject"]
             yield f"event {involved['kind']} {involved['name']}: {event.get('reason')}: {event.get('message')}"
-    for pod in chronicle.alive("Pod", operatorpods.NAMESPACE):
+    for pod in stage.world.operator.pods():
         log = stage.api.log_tail(Ref.of("Pod", pod), pod["spec"]["containers"][0]["name"], 2000)
         about = [line for line in log.splitlines() if stage.name in line or "rror" in line]
         yield f"operator {pod['metadata']['name']}:"

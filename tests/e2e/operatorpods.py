@@ -46,18 +46,19 @@ class OperatorPods:
             replicas = (api.get(DEPLOYMENT) or {})["spec"]["replicas"]
             api.merge(DEPLOYMENT, {"spec": {"replicas": 0}})
             try:
-                self._chronicle.wait("the operator to be gone", lambda: not self._pods() or None, seconds=60)
+                self._chronicle.wait("the operator to be gone", lambda: not self.pods() or None, seconds=60)
                 yield
             finally:
                 api.merge(DEPLOYMENT, {"spec": {"replicas": replicas}})
 
-    def _leader(self) -> Json | None:
-        holder = (self._chronicle.current(LEASE) or {}).get("spec", {}).get("holderIdentity") or ""
-        return next((pod for pod in self._pods() if holder.startswith(pod["metadata"]["name"])), None)
-
-    def _pods(self) -> list[Json]:
+    def pods(self) -> list[Json]:
+        """Return the operator's pods as they are now; the delta's pods of its namespace are others."""
         pods = self._chronicle.alive("Pod", NAMESPACE)
         return [pod for pod in pods if pod["metadata"]["labels"].get("app.kubernetes.io/instance") == RELEASE]
+
+    def _leader(self) -> Json | None:
+        holder = (self._chronicle.current(LEASE) or {}).get("spec", {}).get("holderIdentity") or ""
+        return next((pod for pod in self.pods() if holder.startswith(pod["metadata"]["name"])), None)
 
 
 def _acquisition(lease: Json | None) -> tuple[str, str]:

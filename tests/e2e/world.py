@@ -26,7 +26,7 @@ STEPS = ("port", "fuse", "recover", "refine")
 WORKLOAD = "engine"
 SERVER = "server"
 
-ADAPTED_SECONDS = 900.0
+ADAPTED_SECONDS = 600.0
 
 T = TypeVar("T")
 
