@@ -12,6 +12,8 @@ from relora_operator.core.observed import TargetView
 from relora_operator.core.reasons import Reason
 from relora_operator.core.times import moment, seconds_between, timestamp
 
+LOOK_EVERY_SECONDS = 10
+"""Pods that do not get ready send no event of their own: a roll-out under way is looked at this often."""
 MESSAGE_LIMIT = 1024
 MOST_ROLLED_BACK = 8
 MOST_REVERTS = 3
@@ -115,7 +117,7 @@ def watched(
             replace(
                 rollout,
                 candidate=candidate.model_copy(update={"message": why or None}),
-                look_again_at=now + timedelta(seconds=left),
+                look_again_at=now + timedelta(seconds=min(left, LOOK_EVERY_SECONDS)),
             ),
             False,
         )

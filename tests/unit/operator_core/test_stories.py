@@ -99,6 +99,7 @@ def test_a_roll_out_that_does_not_end_is_taken_back_whole_and_not_tried_again() 
     assert '"release":"r2"' in str(world.target().view.serving_set)
     world.stick(failing="init container relora-fetch: exit code 45").settle()
     assert world.condition(world.server(), "UpToDate") == "False/RollingOut"
+    assert world.reconcile(Key("AdapterServer", "serving", "vllm")).requeue_after_seconds == 10
 
     world.wait(seconds=1801).settle()
     assert world.condition(world.server(), "UpToDate") == "False/RollingBack"
