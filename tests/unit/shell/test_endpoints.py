@@ -70,6 +70,7 @@ def step_status(state: str) -> AdapterBindingStatus:
         "requestDigest": digest("q"),
         "gatesDigest": digest("g"),
         "image": digest("i"),
+        "base": {"uri": "s3://models/r2", "digest": digest("b")},
     }
     candidate["steps"] = steps
     return AdapterBindingStatus.model_validate({"candidate": candidate})
