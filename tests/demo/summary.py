@@ -96,6 +96,7 @@ def write_plots(reports: Mapping[str, Mapping[str, Json]], requests: Sequence[Re
                 [float(probe["beta"]) for probe in probes],
                 c=[float(probe["loss"]) for probe in probes],
                 cmap="viridis_r",
+                norm="log",
                 s=60,
             )
             figure.colorbar(points, ax=right, label="validation loss")
