@@ -79,8 +79,8 @@ class Api:
         return content
 
 
-def eventually(reached: Callable[[], object], seconds: float = 30, what: str = "") -> None:
-    """Wait until `reached` is true; fail with what it last returned or raised."""
+def eventually(reached: Callable[[], object], what: str, seconds: float = 240) -> None:
+    """Wait until `reached` is true; fail with what it last raised. The time is for machines that are very busy."""
     deadline = time.monotonic() + seconds
     while True:
         problem: object = None
@@ -90,7 +90,7 @@ def eventually(reached: Callable[[], object], seconds: float = 30, what: str = "
         except (ApiError, KeyError, IndexError, StopIteration) as error:
             problem = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what or reached} ({problem})")
+            raise AssertionError(f"not within {seconds} s: {what} ({problem})")
         time.sleep(0.1)
 
 

@@ -78,6 +78,11 @@ class Fleet:
     def complete(self, release_name: str) -> bool:
         return bool(condition(self.api.get("BaseModelRelease", release_name), "Complete").get("status") == "True")
 
+    def release_counts(self, name: str) -> int:
+        """Return how many bindings a release counts."""
+        count: int = self.api.get("BaseModelRelease", name)["status"]["bindings"]["eligible"]
+        return count
+
     def served_set(self) -> str:
         found = self.api.get("Deployment", "vllm", self.namespace)
         text: str = found["spec"]["template"]["metadata"]["annotations"]["relora.dev/serving-set"]

