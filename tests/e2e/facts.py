@@ -70,9 +70,11 @@ def terminated(pod: Json, container: str) -> bool:
 
 
 def ready(pod: Json) -> bool:
-    """Tell whether a pod takes requests."""
+    """Tell whether a pod takes requests, and will go on to."""
     conditions = pod.get("status", {}).get("conditions", [])
-    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        (each["type"], each["status"]) == ("Ready", "True") for each in conditions
+    )
 
 
 def available(deployment: Json | None) -> bool:

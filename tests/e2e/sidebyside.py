@@ -48,14 +48,21 @@ class SideBySide:
 
     def outcome(self, name: str) -> None:
         """Wait until a scenario has ended, and raise what it raised."""
-        while not wait([self._outcomes[name]], timeout=_REPORT_SECONDS).done:
-            self._tell()
-        self._tell()
+        self._wait([self._outcomes[name]])
         self._outcomes[name].result()
+
+    def wait_for_all(self) -> None:
+        """Wait until every scenario has ended, however it did."""
+        self._wait(list(self._outcomes.values()))
 
     def close(self) -> None:
         """Wait for every scenario."""
         self._pool.shutdown()
+
+    def _wait(self, outcomes: Sequence[Future[None]]) -> None:
+        while wait(outcomes, timeout=_REPORT_SECONDS).not_done:
+            self._tell()
+        self._tell()
 
     def _tell(self) -> None:
         while not self._lines.empty():

@@ -41,8 +41,7 @@ def test_bad_adapters_and_data_are_refused_by_the_trainer(stage: Stage) -> None:
     assert (counts["failed"], counts["passed"], counts["promoted"]) == (len(expected), 1, 0)
     assert {release_name for release_name, _ in stage.sets(namespace)} == {stage.r1}
     assert [answer["release"] for answer in stage.served_by_pods(namespace)] == [stage.r1]
-    blockers = stage.current(server)["status"]["blockers"]
-    assert {each["name"]: each["reason"] for each in blockers} == {"no-data": "InvalidData", "rank": "Incompatible"}
+    stage.await_blockers(server, {"no-data": "InvalidData", "rank": "Incompatible"})
     for ref in expected:
         thing = stage.current(ref)
         assert thing["status"]["current"]["releaseName"] == stage.r1

@@ -24,6 +24,7 @@ def test_release_carries_an_adapter_into_serving(stage: Stage) -> None:
     release = stage.apply_second_release()
     stage.await_condition(release, "Complete", "True")
     stage.await_finished(binding, len(STEPS))
+    stage.await_settled(server, binding)
     stage.await_served(server, stage.r2, 1)
 
     _release_tells_its_progress(stage, first, release)

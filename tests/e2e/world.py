@@ -191,6 +191,32 @@ class Stage:
 
         return self.wait(f"{server} serves {adapters} adapters on {release}", probe, seconds=ADAPTED_SECONDS)
 
+    def await_blockers(self, server: Ref, reasons: Mapping[str, str]) -> Json:
+        """Wait until a server names just these members as its blockers, each with its reason."""
+
+        def probe() -> Json | None:
+            thing = self.world.chronicle.current(server)
+            blockers = (thing or {}).get("status", {}).get("blockers", [])
+            return thing if {each["name"]: each["reason"] for each in blockers} == reasons else None
+
+        return self.wait(f"{server} has the blockers {dict(reasons)}", probe)
+
+    def await_settled(self, server: Ref, binding: Ref) -> None:
+        """Wait until the best adapter of a binding is the one that its server serves, rolled out to the last pod."""
+
+        def probe() -> bool | None:
+            workload = self.world.chronicle.current(Ref("Deployment", server.namespace, WORKLOAD))
+            carried = facts.serving_set(workload)
+            current = (self.current(server)["status"].get("current") or {}).get("setDigest")
+            status = self.current(binding)["status"]
+            best = status["candidate"]["adapter"]["digest"]
+            served = [adapter.digest for adapter in carried.adapters] if carried else []
+            seated = status["current"]["adapter"]["digest"]
+            settled = carried is not None and carried.digest == current and served == [best] == [seated]
+            return True if settled and facts.available(workload) else None
+
+        self.wait(f"{server} serves the best adapter of {binding}", probe)
+
     def await_container(self, namespace: str, job_kind: str, container: str, state: str) -> Json:
         """Wait until a container of a Job's pod is `running` or `terminated`, and return the pod."""
 
