@@ -1,12 +1,13 @@
 """What the scenarios' objects point to: bases, adapters and data in the store, good ones and bad ones."""
 
+import json
+import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e import damage, tinytask
+from e2e import damage
 from e2e.bucket import Bucket, folder
 from e2e.manifests import Task
 from relora_contract.artifacts import ArtifactRef
@@ -30,60 +31,87 @@ class BadAdapters:
 
 
 @dataclass(frozen=True)
+class Work:
+    """An adapter and the task that it was trained for, on the first base."""
+
+    adapter: ArtifactRef
+    task: Task
+
+
+@dataclass(frozen=True)
 class Shelf:
-    """References to everything in the store."""
+    """References to everything in the store.
+
+    The bases answer questions in a small language. The second release means other words by the same answers to the
+    question for the kind, so `kind` must be re-adapted to it; `mood` is as good on it as before.
+    """
 
     base_r1: ArtifactRef
     base_r2: ArtifactRef
     base_r2_again: ArtifactRef
-    """Another base after the first one, of which no other scenario has the delta made."""
+    """The second base under another digest: its delta and its adapters are found under no other scenario's."""
+    base_beyond_repair: ArtifactRef
+    """A base on which no adapter passes a gate."""
     base_with_nan: ArtifactRef
     base_of_other_digest: ArtifactRef
-    adapter: ArtifactRef
+    kind: Work
+    mood: Work
     bad: BadAdapters
-    task: Task
     data_missing: ArtifactRef
     data_with_strange_label: ArtifactRef
 
 
 def fill(bucket: Bucket) -> Shelf:
-    """Make the models and put everything into the store."""
-    with tempfile.TemporaryDirectory() as scratch:
-        program = Path(__file__).with_name("tinymodel.py")
-        subprocess.run([sys.executable, str(program), scratch], check=True, capture_output=True)
-        bases = {name: folder(Path(scratch) / name) for name in ("r1", "r2", "r2-again")}
-        adapter = folder(Path(scratch) / "adapter")
+    """Make the tiny models unless they are there, and put everything into the store."""
+    made = _make_tiny()
     bucket.make("models", "adapters", "data")
-    r1, r2, again = (bucket.put_folder(f"s3://models/tiny-{name}", files) for name, files in bases.items())
-    strange = [*tinytask.examples(64, 3), {"text": "abc", "label": "mineral"}]
+    r2, mood = made["tiny-r2"], made["tiny-adapter-mood"]
+    second = bucket.put_folder("s3://models/tiny-r2", r2)
+    good = _put_work(bucket, made, "mood")
+    strange = made["tiny-task-mood"]["test.jsonl"] + b'{"text": "the owl sings .", "label": "nowhere"}\n'
 
     def put(name: str, files: damage.Files) -> ArtifactRef:
         return bucket.put_folder(f"s3://adapters/sources/{name}", files)
 
-    good = put("good", adapter)
     other = sha256_digest(b"something else")
     return Shelf(
-        base_r1=r1,
-        base_r2=r2,
-        base_r2_again=again,
-        base_with_nan=bucket.put_folder("s3://models/tiny-nan", damage.with_nan(bases["r2"])),
-        base_of_other_digest=ArtifactRef(uri=r2.uri, digest=other),
-        adapter=good,
+        base_r1=bucket.put_folder("s3://models/tiny-r1", made["tiny-r1"]),
+        base_r2=second,
+        base_r2_again=bucket.put_folder("s3://models/tiny-r2-again", {**r2, "NOTICE": b"The second base once more.\n"}),
+        base_beyond_repair=bucket.put_folder("s3://models/tiny-r2-bad", made["tiny-r2-bad"]),
+        base_with_nan=bucket.put_folder("s3://models/tiny-nan", damage.with_nan(r2)),
+        base_of_other_digest=ArtifactRef(uri=second.uri, digest=other),
+        kind=_put_work(bucket, made, "kind"),
+        mood=good,
         bad=BadAdapters(
-            with_pickle=put("pickle", damage.with_pickle(adapter)),
-            with_code=put("code", damage.with_code(adapter)),
-            truncated=put("truncated", damage.truncated(adapter)),
-            with_nan=put("nan", damage.with_nan(adapter)),
-            of_other_shapes=put("shapes", damage.of_other_shapes(adapter)),
-            of_higher_rank=put("rank", damage.of_rank(adapter, 2 * MAX_RANK)),
-            of_other_digest=ArtifactRef(uri=good.uri, digest=other),
-        ),
-        task=Task(
-            fields=tinytask.task_fields(),
-            train=bucket.put_file("s3://data/train.jsonl", tinytask.jsonl(tinytask.examples(96, 1))),
-            validation=bucket.put_file("s3://data/validation.jsonl", tinytask.jsonl(tinytask.examples(64, 2))),
-            test=bucket.put_file("s3://data/test.jsonl", tinytask.jsonl(tinytask.examples(64, 4))),
+            with_pickle=put("pickle", damage.with_pickle(mood)),
+            with_code=put("code", damage.with_code(mood)),
+            truncated=put("truncated", damage.truncated(mood)),
+            with_nan=put("nan", damage.with_nan(mood)),
+            of_other_shapes=put("shapes", damage.of_other_shapes(mood)),
+            of_higher_rank=put("rank", damage.of_rank(mood, 2 * MAX_RANK)),
+            of_other_digest=ArtifactRef(uri=good.adapter.uri, digest=other),
         ),
         data_missing=ArtifactRef(uri="s3://data/nowhere.jsonl", digest=other),
-        data_with_strange_label=bucket.put_file("s3://data/strange.jsonl", tinytask.jsonl(strange)),
+        data_with_strange_label=bucket.put_file("s3://data/strange.jsonl", strange),
     )
+
+
+def _put_work(bucket: Bucket, made: dict[str, damage.Files], name: str) -> Work:
+    task = made[f"tiny-task-{name}"]
+    train, validation, test = (
+        bucket.put_file(f"s3://data/{name}/{part}.jsonl", task[f"{part}.jsonl"])
+        for part in ("train", "validation", "test")
+    )
+    adapter = bucket.put_folder(f"s3://adapters/sources/{name}", made[f"tiny-adapter-{name}"])
+    fields = json.loads(task["task.json"])
+    return Work(adapter, Task(fields=fields, train=train, validation=validation, test=test))
+
+
+def _make_tiny() -> dict[str, damage.Files]:
+    """Return the files of every tiny product by its name; a process of its own makes them, so torch is not in ours."""
+    command = [sys.executable, "-W", "ignore", "-m", "realdata", "build", "tiny"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    folders = (line.split(maxsplit=1) for line in done.stdout.splitlines())
+    return {name: folder(Path(path)) for name, path in folders}

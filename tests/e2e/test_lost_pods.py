@@ -38,7 +38,7 @@ def test_report_of_a_vanished_pod_is_recovered(stage: Stage) -> None:
 def test_pod_deleted_between_two_steps_repeats_none(stage: Stage) -> None:
     namespace = stage.add_namespace()
     stage.apply_first_release()
-    binding = stage.apply_binding("classifier", namespace, readaptation=ALL_STEPS)
+    binding = stage.apply_binding("classifier", namespace, work=stage.world.shelf.kind, readaptation=ALL_STEPS)
     stage.await_condition(binding, "Ready", "True")
 
     stage.apply_second_release()

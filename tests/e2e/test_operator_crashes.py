@@ -14,7 +14,13 @@ def test_killed_operator_changes_no_result(stage: Stage) -> None:
     namespace = stage.add_namespace()
     stage.apply_first_release()
     server = stage.apply_server(namespace)
-    binding = stage.apply_binding("classifier", namespace, readaptation=ALL_STEPS, server=(namespace, server.name))
+    binding = stage.apply_binding(
+        "classifier",
+        namespace,
+        work=stage.world.shelf.kind,
+        readaptation=ALL_STEPS,
+        server=(namespace, server.name),
+    )
     stage.await_served(server, stage.r1, 1)
 
     # A base of its own: deltas are found again by what they are made of.
@@ -23,7 +29,7 @@ def test_killed_operator_changes_no_result(stage: Stage) -> None:
     stage.world.operator.kill_leader(stage.api)
     stage.await_container(namespace, "readaptation", "port", "running")
     stage.world.operator.kill_leader(stage.api)
-    stage.await_container(namespace, "readaptation", "recover", "running")
+    stage.await_container(namespace, "readaptation", "fuse", "running")
     stage.world.operator.kill_leader(stage.api)
     stage.wait("the new set", lambda: stage.r2 in {each for each, _ in stage.sets(namespace)} or None)
     stage.world.operator.kill_leader(stage.api)

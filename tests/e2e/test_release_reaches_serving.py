@@ -4,7 +4,7 @@ import pytest
 
 from e2e import facts
 from e2e.clusterapi import Json, Ref
-from e2e.world import ALL_STEPS, STEPS, WORKLOAD, Stage
+from e2e.world import RELORA, STEPS, WORKLOAD, Stage
 from relora_contract.digests import hex_part
 from relora_contract.names import audit_name
 
@@ -16,10 +16,12 @@ def test_release_carries_an_adapter_into_serving(stage: Stage) -> None:
     namespace = stage.add_namespace()
     first = stage.apply_first_release()
     server = stage.apply_server(namespace)
-    binding = stage.apply_binding("classifier", namespace, readaptation=ALL_STEPS, server=(namespace, server.name))
+    binding = stage.apply_binding(
+        "classifier", namespace, work=stage.world.shelf.kind, readaptation=RELORA, server=(namespace, server.name)
+    )
     stage.await_served(server, stage.r1, 1)
     seated = stage.await_condition(binding, "Ready", "True")
-    assert seated["status"]["current"]["adapter"] == stage.world.shelf.adapter.to_json()
+    assert seated["status"]["current"]["adapter"] == stage.world.shelf.kind.adapter.to_json()
 
     release = stage.apply_second_release()
     stage.await_condition(release, "Complete", "True")
@@ -59,8 +61,12 @@ def _binding_is_on_the_new_base(stage: Stage, binding: Ref) -> None:
     assert current["timeToReadinessSeconds"] > 0
     steps = thing["status"]["candidate"]["steps"]
     assert tuple(step["name"] for step in steps) == STEPS
-    assert {step["outcome"] for step in steps} == {"Succeeded"}
-    assert steps[0]["verdict"] == "Passed"
+    assert (steps[0]["outcome"], steps[0]["verdict"]) == ("Succeeded", "Failed")
+    passed = next(step for step in steps if step.get("verdict") == "Passed")
+    assert passed["adapterDigest"] == current["adapter"]["digest"]
+    assert float(passed["quality"][0]["value"]) >= 0.9 > float(steps[0]["quality"][0]["value"])
+    after = steps[steps.index(passed) + 1 :]
+    assert {step["outcome"] for step in after} <= {"Skipped"}
     manifest = stage.world.bucket.manifest(stage.store_uri(binding.namespace), current["adapter"]["digest"])
     assert manifest["kind"] == "Adapter"
     assert manifest["provenance"]["targetBaseDigest"] == stage.world.shelf.base_r2.digest

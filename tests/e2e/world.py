@@ -11,17 +11,17 @@ from e2e.bucket import Bucket
 from e2e.chronicle import Chronicle
 from e2e.clusterapi import ClusterApi, Json, Ref
 from e2e.operatorpods import OperatorPods
-from e2e.shelf import Shelf
+from e2e.shelf import Shelf, Work
 from relora_contract.artifacts import ArtifactRef
 
-PASSING: tuple[Json, ...] = ({"metric": "Accuracy", "threshold": "0"},)
-FAILING: tuple[Json, ...] = ({"metric": "Loss", "threshold": "0"},)
+GATES: tuple[Json, ...] = ({"metric": "Accuracy", "threshold": "0.9", "maxRegression": "0.05"},)
+MILD_GATES: tuple[Json, ...] = ({"metric": "Accuracy", "threshold": "0.5"},)
 PORT_ONLY: Json = {"strategy": "PortLLM"}
-ALL_STEPS: Json = {
-    "refine": "Always",
-    "search": {"budget": 3, "validationSamples": 16},
-    "tuning": {"epochs": 1, "batchSize": 8},
+RELORA: Json = {
+    "search": {"budget": 4, "validationSamples": 64},
+    "tuning": {"epochs": 2, "recoverFraction": "0.5", "batchSize": 32, "learningRate": "5e-3"},
 }
+ALL_STEPS: Json = {**RELORA, "refine": "Always"}
 STEPS = ("port", "fuse", "recover", "refine")
 WORKLOAD = "engine"
 SERVER = "server"
@@ -114,21 +114,22 @@ class Stage:
         name: str,
         namespace: str,
         *,
-        gates: Sequence[Json] = PASSING,
+        work: Work | None = None,
+        gates: Sequence[Json] = GATES,
         readaptation: Json = PORT_ONLY,
         adapter: ArtifactRef | None = None,
         data: Mapping[str, ArtifactRef] | None = None,
         server: tuple[str, str] | None = None,
     ) -> Ref:
-        """Apply a binding; by default of the good adapter with a gate that passes, and ported only."""
-        task = self.world.shelf.task
+        """Apply a binding; by default of an adapter that the second release leaves as it is, and ported only."""
+        chosen = work or self.world.shelf.mood
         manifest = manifests.binding(
             name,
             namespace,
             model=self.model,
             source_release=self.r1,
-            adapter=adapter or self.world.shelf.adapter,
-            task=manifests.Task(**{**vars(task), **(data or {})}),
+            adapter=adapter or chosen.adapter,
+            task=manifests.Task(**{**vars(chosen.task), **(data or {})}),
             gates=gates,
             readaptation=readaptation,
             server=server,
