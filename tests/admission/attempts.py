@@ -85,9 +85,9 @@ def _min_items(constraint: Constraint, base: dict[str, Any]) -> Iterator[Attempt
 
 def _max_items(constraint: Constraint, base: dict[str, Any]) -> Iterator[Attempt]:
     first = value_at(base, constraint.steps)[0]
-    texts = isinstance(first, str)
-    most = [f"{first}{index}" if texts else first for index in range(constraint.argument + 1)]
-    if texts or constraint.schema["x-kubernetes-list-type"] == "atomic":
+    merge = constraint.schema["x-kubernetes-list-type"]
+    most = [f"{first}{index}" if merge == "set" else first for index in range(constraint.argument + 1)]
+    if merge in {"atomic", "set"}:
         yield Attempt(replaced(base, constraint.steps, most[:-1]))
     yield _change(constraint, base, most, f"must have at most {constraint.argument} items")
 

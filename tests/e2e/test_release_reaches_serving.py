@@ -77,7 +77,8 @@ def _binding_is_on_the_new_base(stage: Stage, binding: Ref) -> None:
 def _every_step_reported_once(stage: Stage, binding: Ref) -> None:
     candidate = stage.current(binding)["status"]["candidate"]
     reports = stage.world.bucket.reports(stage.store_uri(binding.namespace))
-    assert sorted(reports) == sorted(f"{hex_part(candidate['requestDigest'])}/{step}" for step in STEPS)
+    ran = [step["name"] for step in candidate["steps"] if step["outcome"] == "Succeeded"]
+    assert sorted(reports) == sorted(f"{hex_part(candidate['requestDigest'])}/{step}" for step in ran)
     [job] = stage.jobs_ever(binding.namespace, "readaptation")
     assert job["metadata"]["name"] == candidate["jobRef"]["name"]
     assert job["metadata"]["ownerReferences"][0]["uid"] == stage.current(binding)["metadata"]["uid"]
