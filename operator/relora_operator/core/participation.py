@@ -55,7 +55,8 @@ class Participant:
             return Stage.PROMOTED
         if candidate is not None and candidate.release_name == self.release:
             if candidate.adapter is not None:
-                return Stage.PASSED
+                kept_back = self.told is not None and REGISTRY[self.told].terminal
+                return Stage.FAILED if kept_back else Stage.PASSED
             if candidate.reason is not None:
                 return Stage.FAILED
             if active(candidate):
@@ -66,8 +67,6 @@ class Participant:
     @property
     def final(self) -> bool:
         """Whether the binding stays where it is unless someone acts."""
-        if self.stage is Stage.PASSED:
-            return self.told is not None and REGISTRY[self.told].terminal
         return self.stage in {Stage.PROMOTED, Stage.FAILED}
 
     @property

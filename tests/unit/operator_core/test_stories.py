@@ -110,6 +110,9 @@ def test_a_roll_out_that_does_not_end_is_taken_back_whole_and_not_tried_again() 
     assert world.condition(world.server(), "UpToDate") == "False/RolledBack"
     assert world.condition(world.binding(namespace="alpha"), "UpToDate") == "False/RolledBack"
     assert "exit code 45" in str(world.server().status.rolled_back[-1].message)
+    counts = world.releases["r2"].status.bindings
+    assert counts is not None
+    assert (counts.eligible, counts.passed, counts.failed) == (2, 0, 2)
 
     world.annotate(world.server(), retryRequestedAt="now").live_on()
     assert all(value.startswith("r2") for value in served(world).values())
