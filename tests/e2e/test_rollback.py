@@ -18,7 +18,7 @@ def test_set_that_never_gets_ready_gives_way_to_the_previous_one(stage: Stage) -
     stage.await_served(server, stage.r1, 1)
     old_pods = _uids(stage, namespace)
 
-    stage.apply_second_release()
+    release = stage.apply_second_release()
     thing = stage.await_condition(binding, "UpToDate", "False", "RolledBack")
     workload = Ref("Deployment", namespace, WORKLOAD)
     stage.wait("the old set to be rolled out again", lambda: facts.available(stage.current(workload)) or None)
@@ -30,6 +30,8 @@ def test_set_that_never_gets_ready_gives_way_to_the_previous_one(stage: Stage) -
     assert status["current"]["setDigest"] == sets[-1].digest
     assert status["rolledBack"][-1]["releaseName"] == stage.r2
     assert status["rolledBack"][-1]["setDigest"] == sets[-2].digest
+    done = stage.await_condition(release, "Complete", "True", "CompletedWithFailures")
+    assert done["status"]["bindings"]["failed"] == 1
     assert facts.condition(thing, "Ready") == ("True", "Promoted")
     assert thing["status"]["current"]["releaseName"] == stage.r1
     assert [answer["release"] for answer in stage.served_by_pods(namespace)] == [stage.r1]
