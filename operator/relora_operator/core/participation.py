@@ -17,6 +17,9 @@ from relora_operator.core.pairs import Pair, baseline
 from relora_operator.core.reasons import REGISTRY, Reason, parse_reason
 from relora_operator.core.snapshot import ReleaseSnapshot
 
+NOT_ROLLED_OUT = (Reason.ROLLED_BACK, Reason.ROLLOUT_FAILED)
+"""A gate was passed, and the roll-out failed; a pair that waits for other members of its server has not failed."""
+
 
 class Stage(Enum):
     """Where a binding is on its way to a release."""
@@ -55,8 +58,7 @@ class Participant:
             return Stage.PROMOTED
         if candidate is not None and candidate.release_name == self.release:
             if candidate.adapter is not None:
-                kept_back = self.told is not None and REGISTRY[self.told].terminal
-                return Stage.FAILED if kept_back else Stage.PASSED
+                return Stage.FAILED if self.told in NOT_ROLLED_OUT else Stage.PASSED
             if candidate.reason is not None:
                 return Stage.FAILED
             if active(candidate):
@@ -67,6 +69,8 @@ class Participant:
     @property
     def final(self) -> bool:
         """Whether the binding stays where it is unless someone acts."""
+        if self.stage is Stage.PASSED:
+            return self.told is not None and REGISTRY[self.told].terminal
         return self.stage in {Stage.PROMOTED, Stage.FAILED}
 
     @property
