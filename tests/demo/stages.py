@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-REPORT_SECONDS = 5.0
-
 
 @dataclass
 class Stages:
@@ -16,7 +14,6 @@ class Stages:
 
     console: Console
     started: float = field(default_factory=time.monotonic)
-    _last: float = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from demo import places
 from demo.requests_log import Request
 from demo.table import World
 
@@ -133,8 +132,3 @@ def _plot_requests(requests: Sequence[Request], path: Path) -> Path:
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
-
-
-def results_folder() -> Path:
-    """Return the folder of the plots."""
-    return places.RESULTS
