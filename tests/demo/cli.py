@@ -6,6 +6,7 @@ from rich.console import Console
 
 from demo.run import Demo, DemoError, remove
 from devcluster.errors import DevclusterError
+from realdata.packages import FetchError
 
 USAGE = "usage: python -m demo up | down"
 
@@ -22,7 +23,7 @@ def main() -> None:
                 succeeded = True
             case _:
                 sys.exit(USAGE)
-    except (DemoError, DevclusterError) as error:
+    except (DemoError, DevclusterError, FetchError) as error:
         console.print(f"[red]{error}", highlight=False)
         succeeded = False
     sys.exit(0 if succeeded else 1)

