@@ -12,6 +12,7 @@ Files = dict[str, bytes]
 
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+TOKENIZER = "tokenizer.json"
 _NAN = {"F32": struct.pack("<I", 0x7FC00000), "BF16": struct.pack("<H", 0x7FC0), "F16": struct.pack("<H", 0x7E00)}
 
 
@@ -34,6 +35,11 @@ def truncated(files: Files) -> Files:
     return {**files, ADAPTER: files[ADAPTER][:-64]}
 
 
+def with_huge_header(files: Files) -> Files:
+    """Return an adapter whose weights announce a header of a gigabyte."""
+    return {**files, ADAPTER: struct.pack("<Q", 1 << 30) + files[ADAPTER][8:]}
+
+
 def with_pickle(files: Files) -> Files:
     """Return an adapter with a pickle beside its weights."""
     return {**files, "training_args.bin": pickle.dumps({"learning_rate": 1e-3})}
@@ -42,6 +48,15 @@ def with_pickle(files: Files) -> Files:
 def with_code(files: Files) -> Files:
     """Return an adapter that brings code."""
     return {**files, "modeling.py": b"raise SystemExit('loaded')\n"}
+
+
+def of_other_tokenizer(files: Files) -> Files:
+    """Return a base whose tokenizer has two ordinary tokens in each other's place."""
+    tokenizer = json.loads(files[TOKENIZER])
+    vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
+    first, second = sorted(vocabulary, key=vocabulary.__getitem__)[-2:]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    return {**files, TOKENIZER: json.dumps(tokenizer).encode()}
 
 
 def of_other_shapes(files: Files) -> Files:

@@ -24,6 +24,7 @@ class BadAdapters:
     with_pickle: ArtifactRef
     with_code: ArtifactRef
     truncated: ArtifactRef
+    with_huge_header: ArtifactRef
     with_nan: ArtifactRef
     of_other_shapes: ArtifactRef
     of_higher_rank: ArtifactRef
@@ -54,11 +55,13 @@ class Shelf:
     """A base on which no adapter passes a gate."""
     base_with_nan: ArtifactRef
     base_of_other_digest: ArtifactRef
+    base_of_other_tokenizer: ArtifactRef
     kind: Work
     mood: Work
     bad: BadAdapters
     data_missing: ArtifactRef
     data_with_strange_label: ArtifactRef
+    data_without_field: ArtifactRef
 
 
 def fill(bucket: Bucket) -> Shelf:
@@ -68,7 +71,9 @@ def fill(bucket: Bucket) -> Shelf:
     r2, mood = made["tiny-r2"], made["tiny-adapter-mood"]
     second = bucket.put_folder("s3://models/tiny-r2", r2)
     good = _put_work(bucket, made, "mood")
-    strange = made["tiny-task-mood"]["test.jsonl"] + b'{"text": "the owl sings .", "label": "nowhere"}\n'
+    examples = made["tiny-task-mood"]["test.jsonl"]
+    strange = examples + b'{"text": "the owl sings .", "label": "nowhere"}\n'
+    nameless = examples + b'{"sentence": "the owl sings .", "label": "hill"}\n'
 
     def put(name: str, files: damage.Files) -> ArtifactRef:
         return bucket.put_folder(f"s3://adapters/sources/{name}", files)
@@ -81,12 +86,14 @@ def fill(bucket: Bucket) -> Shelf:
         base_beyond_repair=bucket.put_folder("s3://models/tiny-r2-bad", made["tiny-r2-bad"]),
         base_with_nan=bucket.put_folder("s3://models/tiny-nan", damage.with_nan(r2)),
         base_of_other_digest=ArtifactRef(uri=second.uri, digest=other),
+        base_of_other_tokenizer=bucket.put_folder("s3://models/tiny-tokenizer", damage.of_other_tokenizer(r2)),
         kind=_put_work(bucket, made, "kind"),
         mood=good,
         bad=BadAdapters(
             with_pickle=put("pickle", damage.with_pickle(mood)),
             with_code=put("code", damage.with_code(mood)),
             truncated=put("truncated", damage.truncated(mood)),
+            with_huge_header=put("header", damage.with_huge_header(mood)),
             with_nan=put("nan", damage.with_nan(mood)),
             of_other_shapes=put("shapes", damage.of_other_shapes(mood)),
             of_higher_rank=put("rank", damage.of_rank(mood, 2 * MAX_RANK)),
@@ -94,6 +101,7 @@ def fill(bucket: Bucket) -> Shelf:
         ),
         data_missing=ArtifactRef(uri="s3://data/nowhere.jsonl", digest=other),
         data_with_strange_label=bucket.put_file("s3://data/strange.jsonl", strange),
+        data_without_field=bucket.put_file("s3://data/nameless.jsonl", nameless),
     )
 
 

@@ -21,11 +21,13 @@ def test_bad_adapters_and_data_are_refused_by_the_trainer(stage: Stage) -> None:
     expected = {
         missing: "InvalidData",
         stage.apply_binding("label", namespace, data={"test": shelf.data_with_strange_label}): "InvalidData",
+        stage.apply_binding("field", namespace, data={"test": shelf.data_without_field}): "InvalidData",
         stage.apply_binding("rank", namespace, adapter=bad.of_higher_rank, server=seat): "Incompatible",
         stage.apply_binding("shapes", namespace, adapter=bad.of_other_shapes): "Incompatible",
         stage.apply_binding("pickle", namespace, adapter=bad.with_pickle): "IntegrityFailed",
         stage.apply_binding("code", namespace, adapter=bad.with_code): "IntegrityFailed",
         stage.apply_binding("truncated", namespace, adapter=bad.truncated): "IntegrityFailed",
+        stage.apply_binding("header", namespace, adapter=bad.with_huge_header): "IntegrityFailed",
         stage.apply_binding("digest", namespace, adapter=bad.of_other_digest): "IntegrityFailed",
         stage.apply_binding("nan", namespace, adapter=bad.with_nan): "NonFiniteLoss",
     }
@@ -73,6 +75,22 @@ def test_release_with_bad_weights_fails_before_any_adapter_is_touched(stage: Sta
     assert not stage.jobs_ever(namespace, "readaptation")
     assert [release_name for release_name, _ in stage.sets(namespace)] == [stage.r1]
     assert facts.condition(stage.current(binding), "Ready") == ("True", "Promoted")
+
+
+@pytest.mark.scenario("tokenizer")
+def test_release_with_another_tokenizer_fits_no_adapter(stage: Stage) -> None:
+    namespace = stage.add_namespace()
+    stage.apply_first_release()
+    server = stage.apply_server(namespace)
+    binding = stage.apply_binding("classifier", namespace, server=(namespace, server.name))
+    stage.await_served(server, stage.r1, 1)
+
+    stage.apply_release(stage.r2, stage.world.shelf.base_of_other_tokenizer, supersedes=stage.r1)
+    thing = stage.await_condition(binding, "UpToDate", "False", "Incompatible")
+
+    assert "the tokenizers differ in" in facts.message(thing, "UpToDate")
+    assert facts.condition(thing, "Ready") == ("True", "Promoted")
+    assert [release_name for release_name, _ in stage.sets(namespace)] == [stage.r1]
 
 
 @pytest.mark.scenario("contradiction")
