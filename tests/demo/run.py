@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from demo import places, scene
 from demo.requests_log import RequestsLog
 from demo.stages import Stages
 from demo.summary import print_summary, write_plots
-from demo.table import World, condition, draw
+from demo.table import Row, World, changed, condition, draw, rows_of
 from devcluster.baseimages import torch_base
 from devcluster.images import ImageStore
 from devcluster.node import Node
@@ -109,6 +110,9 @@ class Demo:
                 pool.submit(self._obtain_products),
                 pool.submit(self._torch_base),
             ]
+            for part in as_completed(parts):
+                if error := part.exception():
+                    self.stages.report(f"[red]failed:[/] {error}; the other parts end first: what they make is kept")
             for part in parts:
                 part.result()
 
@@ -206,13 +210,29 @@ class Demo:
             self._apply(scene.example(8, values))
             deadline = time.monotonic() + RELEASE_SECONDS
             world = World.read(self.node)
-            with Live(console=self.console, refresh_per_second=1, transient=False) as live:
+            with self._showing() as show:
                 while not _settled(world):
                     if time.monotonic() > deadline:
                         raise DemoError(f"{places.R2} did not settle in {RELEASE_SECONDS:.0f} s\n{self._diagnosis()}")
                     time.sleep(POLL_SECONDS)
                     world = World.read(self.node)
-                    live.update(draw(world, log.requests(), f"{self.stages.seconds():.0f} s"))
+                    show(list(rows_of(world, log.requests())))
+
+    @contextmanager
+    def _showing(self) -> Iterator[Callable[[list[Row]], None]]:
+        """Yield what shows the rows: a table that is drawn anew, or without a terminal a line for each new state."""
+        if self.console.is_terminal:
+            with Live(console=self.console, refresh_per_second=1) as live:
+                yield lambda rows: live.update(draw(rows, self.stages.elapsed()))
+            return
+        shown: list[Row] = []
+
+        def tell(rows: list[Row]) -> None:
+            for row in changed(shown, rows):
+                self.stages.report(f"{row.what.strip()}: {row.state}  {row.details}")
+            shown[:] = rows
+
+        yield tell
 
     def _prove(self) -> None:
         """Ask the serving pod itself for the adapters' fingerprints."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from devcluster.progress import elapsed
+
 
 @dataclass
 class Stages:
@@ -19,18 +21,14 @@ class Stages:
     def stage(self, name: str) -> Iterator[None]:
         """Tell that a stage runs, and how long it took."""
         begin = time.monotonic()
-        self.console.print(f"[bold]{self._clock()}[/]  {name} …")
+        self.console.print(f"[bold]{self.elapsed()}[/]  {name} …")
         yield
-        self.console.print(f"[bold]{self._clock()}[/]  {name} [green]done[/] in {time.monotonic() - begin:.0f} s")
+        self.console.print(f"[bold]{self.elapsed()}[/]  {name} [green]done[/] in {time.monotonic() - begin:.0f} s")
 
     def report(self, line: str) -> None:
         """Print a line of a stage's progress."""
-        self.console.print(f"[dim]{self._clock()}    {line}[/]", markup=True, highlight=False)
+        self.console.print(f"[dim]{self.elapsed()}    {line}[/]", markup=True, highlight=False)
 
-    def seconds(self) -> float:
-        """Return the time since the start."""
-        return time.monotonic() - self.started
-
-    def _clock(self) -> str:
-        seconds = int(self.seconds())
-        return f"{seconds // 60:2d}:{seconds % 60:02d}"
+    def elapsed(self) -> str:
+        """Return the time since the start as minutes and seconds."""
+        return f"{elapsed(time.monotonic() - self.started):>5}"

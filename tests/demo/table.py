@@ -1,7 +1,7 @@
 """The live table: where the release, the bindings and the server are, and how the traffic fares."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -47,40 +47,61 @@ def condition(thing: Json, kind: str) -> Json:
     return next((one for one in conditions if one["type"] == kind), {})
 
 
-def draw(world: World, requests: Sequence[Request], elapsed: str) -> Table:
+@dataclass(frozen=True)
+class Row:
+    """One line of the table, in rich's markup."""
+
+    what: str
+    state: str
+    details: str
+
+
+def draw(rows: Iterable[Row], elapsed: str) -> Table:
     """Return the table."""
     table = Table(title=f"release {places.R2}   {elapsed}", title_justify="left", expand=True)
     for column in ("what", "state", "details"):
         table.add_column(column, ratio=1 if column == "details" else None)
+    for row in rows:
+        table.add_row(row.what, row.state, row.details)
+    return table
+
+
+def changed(before: Iterable[Row], after: Iterable[Row]) -> list[Row]:
+    """Return the rows whose state is another one: what a log tells in place of the table."""
+    known = {row.what: row.state for row in before}
+    return [row for row in after if known.get(row.what) != row.state]
+
+
+def rows_of(world: World, requests: Sequence[Request]) -> Iterator[Row]:
+    """Yield a line for the release, each binding with its steps, each server, and the requests."""
     release = world.releases.get(places.R2)
     if release is not None:
         counts = release.get("status", {}).get("bindings") or {}
         deltas = release.get("status", {}).get("deltas") or []
         delta = "delta stored" if any(one.get("digest") for one in deltas) else "delta pending"
-        table.add_row(
+        yield Row(
             f"release {places.R2}",
             condition(release, "Complete").get("reason", "-"),
             f"{delta}; " + ", ".join(f"{number} {name}" for name, number in counts.items() if number),
         )
     for name, binding in world.bindings.items():
-        table.add_row(
+        yield Row(
             f"binding {name}",
             condition(binding, "UpToDate").get("reason", "-"),
             condition(binding, "UpToDate").get("message", ""),
         )
         for step in (binding.get("status", {}).get("candidate") or {}).get("steps", []):
-            table.add_row(f"  step {step['name']}", _step_state(step), _step_details(step))
+            yield Row(f"  step {step['name']}", _step_state(step), _step_details(step))
     for name, server in world.servers.items():
         current = server.get("status", {}).get("current") or {}
-        table.add_row(
+        yield Row(
             f"server {name}",
             condition(server, "UpToDate").get("reason", "-"),
             f"serves {current.get('adapters', 0)} adapters on {current.get('releaseName', 'nothing yet')}",
         )
     failed = sum(not request.ok for request in requests)
     last = f"last: {requests[-1].model} → {requests[-1].answer or requests[-1].error}" if requests else ""
-    table.add_row("requests", f"{len(requests)}, [{'red' if failed else 'green'}]{failed} failed[/]", last)
-    return table
+    yield Row("requests", f"[{'red' if failed else 'green'}]{failed} failed[/]", f"of {len(requests)}; {last}")
 
 
 def _step_state(step: Json) -> str:
