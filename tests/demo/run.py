@@ -100,6 +100,8 @@ class Demo:
             time.sleep(3 * POLL_SECONDS)
         finally:
             log.close()
+            # The cluster stays up to be looked at; who looks needs no load on the machine.
+            self.node.kubectl("delete", "pod", places.TRAFFIC, "--namespace", places.SERVING_NAMESPACE, "--wait=false")
         return self._conclude(bucket, log)
 
     def _prepare(self) -> None:
