@@ -4,6 +4,7 @@ The same models are the tenant's API and the trainer's request. Optional fields 
 so that stored objects are not rewritten; `plan` supplies the defaults.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -119,6 +120,19 @@ class Strategy(StrEnum):
     """Port, search the fusion coefficients, then tune in two anchored stages."""
     PORTLLM = "PortLLM"
     """Evaluate the old adapter unchanged on the new base, and no more."""
+    PORTLLM_FINE_TUNE = "PortLLMFineTune"
+    """Port, then fine-tune the old factors as they are: no search, no anchor."""
+    SCRATCH = "Scratch"
+    """Train a new adapter of the old one's ranks and target modules: nothing is ported, no search, no anchor."""
+
+
+STEPS: Mapping[Strategy, tuple[str, ...]] = {
+    Strategy.RELORA: ("port", "fuse", "recover", "refine"),
+    Strategy.PORTLLM: ("port",),
+    Strategy.PORTLLM_FINE_TUNE: ("port", "recover", "refine"),
+    Strategy.SCRATCH: ("recover", "refine"),
+}
+"""The steps of each strategy, in order. Each may ask the gate once."""
 
 
 class Refine(StrEnum):
@@ -142,7 +156,7 @@ class Interval(Model):
 
 
 class Search(Model):
-    """Bayesian search of the fusion coefficients α and β."""
+    """Bayesian search of the fusion coefficients α and β, for the strategy ReLoRA."""
 
     budget: Annotated[int, Field(ge=1, le=100)] | None = Field(
         default=None, description="Most probes, (0, 1) and the initial design included. Default 20."
@@ -158,7 +172,7 @@ class Search(Model):
 
 
 class Tuning(Model):
-    """The two anchored stages of fine-tuning."""
+    """The two stages of fine-tuning; the strategy ReLoRA anchors them."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -201,7 +215,14 @@ class Tuning(Model):
 class Readaptation(Model):
     """Strategy and settings."""
 
-    strategy: Strategy | None = Field(default=None, description="Default ReLoRA.")
+    strategy: Strategy | None = Field(
+        default=None,
+        description=(
+            "ReLoRA: port, search the fusion coefficients, tune in two anchored stages. PortLLM: the old adapter "
+            "unchanged, or nothing. PortLLMFineTune: port, then fine-tune without search and anchor. Scratch: a new "
+            "adapter of the old one's ranks and targets. Default ReLoRA."
+        ),
+    )
     search: Search | None = None
     tuning: Tuning | None = None
     refine: Refine | None = Field(
@@ -235,7 +256,17 @@ class Plan(Model):
     @property
     def steps(self) -> tuple[str, ...]:
         """The steps of the strategy, in order."""
-        return ("port", "fuse", "recover", "refine") if self.strategy is Strategy.RELORA else ("port",)
+        return STEPS[self.strategy]
+
+    @property
+    def uses_delta(self) -> bool:
+        """Whether a step reads the projected difference of the two bases."""
+        return "fuse" in self.steps
+
+    @property
+    def anchored(self) -> bool:
+        """Whether training is held to its start: the baselines of the method are plain fine-tuning."""
+        return self.strategy is Strategy.RELORA
 
 
 def plan(readaptation: Readaptation) -> Plan:

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -77,18 +78,28 @@ class Adapter:
 
     Attributes:
         settings: What decides how the factors are applied.
-        factors: Canonical factors by module, scaling folded into B, float32.
+        stored: Factors by module as they lie in the file, float32.
         dtype: The precision in which it was stored, and will be written again.
     """
 
     settings: LoraSettings
-    factors: dict[str, Factors]
+    stored: dict[str, Factors]
     dtype: torch.dtype
+
+    @property
+    def scaling(self) -> dict[str, float]:
+        """What PEFT multiplies B·A of each module with."""
+        return {name: self.settings.scaling(name) for name in self.stored}
+
+    @cached_property
+    def factors(self) -> dict[str, Factors]:
+        """Canonical factors by module: the scaling is folded into B."""
+        return {name: Factors(pair.a, pair.b * self.settings.scaling(name)) for name, pair in self.stored.items()}
 
     @property
     def rank(self) -> int:
         """The largest rank of a module: the one that a server must allow."""
-        return max(factors.rank for factors in self.factors.values())
+        return max(factors.rank for factors in self.stored.values())
 
 
 def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) -> Adapter:
@@ -111,7 +122,7 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) ->
         raise IncompatibleError(
             "the base has none of the adapter's target modules; embeddings and heads are not adapted"
         )
-    factors: dict[str, Factors] = {}
+    stored: dict[str, Factors] = {}
     dtypes: set[torch.dtype] = set()
     for module in modules:
         rows, columns = linear_modules[module]
@@ -119,12 +130,12 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) ->
         a = _take(entries, f"{PREFIX}{module}.lora_A.weight", (rank, columns))
         b = _take(entries, f"{PREFIX}{module}.lora_B.weight", (rows, rank))
         dtypes |= {a.dtype, b.dtype}
-        factors[module] = Factors(a.float(), b.float() * settings.scaling(module))
+        stored[module] = Factors(a.float(), b.float())
     if entries:
         raise IntegrityError(f"the adapter holds tensors that its configuration does not explain: {_some(entries)}")
     if len(dtypes) > 1:
         raise IntegrityError("the adapter mixes precisions; store it in one")
-    return Adapter(settings, factors, dtypes.pop())
+    return Adapter(settings, stored, dtypes.pop())
 
 
 def write_adapter(

@@ -2,7 +2,7 @@
 
 A threshold bounds the point estimate: it is a number that the user chose, not a hypothesis. `maxRegression` is the
 margin of a paired test against the old adapter on its own base, with the one-sided error level of 5 % shared over
-the looks that the strategy can take at the same test examples (Bonferroni). Of several bounds all must hold.
+the strategy's looks at the same test examples, one a step (Bonferroni). Of several bounds all must hold.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from scipy.stats import binomtest, norm, t
 
-from relora_contract.readaptation import Gate, Metric, Strategy
+from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
 from relora_contract.report import GateEvidence, MetricValue, Verdict
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError
@@ -21,7 +21,6 @@ from relora_trainer.paired_tests import Evidence, accuracy_test, items_needed, l
 
 ERROR_LEVEL = 0.05
 INTERVAL_LEVEL = 0.95
-LOOKS: Mapping[Strategy, int] = {Strategy.RELORA: 4, Strategy.PORTLLM: 1}
 EXPECTED_DISCORDANCE = 0.065
 """Share of examples on which a re-trained and an old adapter of equal quality disagree, as measured on two tasks."""
 
@@ -34,7 +33,7 @@ TESTS: Mapping[Metric, Callable[..., Evidence]] = {
 
 def level_of(strategy: Strategy) -> float:
     """Return the one-sided error level of one look at the test examples."""
-    return ERROR_LEVEL / LOOKS[strategy]
+    return ERROR_LEVEL / len(STEPS[strategy])
 
 
 def measure(metric: Metric, outcomes: Sequence[Outcome]) -> MetricValue:

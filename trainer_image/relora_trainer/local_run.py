@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.model import Model
-from relora_contract.readaptation import Gate, Readaptation, Strategy, Task, plan
+from relora_contract.readaptation import Gate, Readaptation, Task, plan
 from relora_contract.report import Step
 from relora_contract.request import (
     BaseRef,
@@ -82,7 +82,7 @@ def run_locally(local: LocalRun, one_step: Callable[[Step, DeltaRequest | Readap
     target_base = BaseRef(release_name="target", **pinned(local.target_base).model_dump())
     chosen = plan(local.readaptation)
     delta = None
-    if chosen.strategy is Strategy.RELORA:
+    if chosen.uses_delta:
         digest = delta_digest(source_base_digest=source_base.digest, target_base_digest=target_base.digest, image=None)
         request = DeltaRequest(
             request_digest=digest, source_base=source_base, target_base=target_base, store_uri=local.store_uri

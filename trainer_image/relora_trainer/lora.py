@@ -1,6 +1,7 @@
 """Our own LoRA linear: frozen base weight, factors in float32, computed in the base's precision.
 
-A candidate is set by copying its factors; neither base nor adapter is loaded again. The scaling is folded into B.
+A candidate is set by copying its factors; neither base nor adapter is loaded again. The scaling is folded into B,
+unless training asks for factors as PEFT holds them: then it is a constant beside them.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from relora_trainer.factors import Factors
 
 
 class LoraLinear(nn.Module):
-    """y = W·x + B·(A·dropout(x)), with `lora_a` `(r, in)` and `lora_b` `(out, r)` in float32."""
+    """y = W·x + s·B·(A·dropout(x)), with `lora_a` `(r, in)` and `lora_b` `(out, r)` in float32."""
 
     def __init__(self, base: nn.Linear, rank: int, dropout: float) -> None:
         super().__init__()
@@ -24,12 +25,13 @@ class LoraLinear(nn.Module):
         self.lora_a = nn.Parameter(torch.zeros(rank, base.in_features, device=device))
         self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
         self.dropout = nn.Dropout(dropout)
+        self.scaling = 1.0
 
     @override
     def forward(self, x: Tensor) -> Tensor:
         down = functional.linear(self.dropout(x), self.lora_a.to(x.dtype))
         output: Tensor = self.base(x)
-        return output + functional.linear(down, self.lora_b.to(x.dtype))
+        return output + functional.linear(down, (self.lora_b * self.scaling).to(x.dtype))
 
 
 class LoraModel:
@@ -56,18 +58,24 @@ class LoraModel:
             self.layers[name] = layer
 
     @torch.no_grad()
-    def set_factors(self, factors: Mapping[str, Factors]) -> None:
-        """Copy the factors of every module; ranks and shapes must be those of the layers."""
+    def set_factors(self, factors: Mapping[str, Factors], scaling: Mapping[str, float] | None = None) -> None:
+        """Copy the factors of every module; ranks and shapes must be those of the layers.
+
+        Args:
+            factors: By module.
+            scaling: What B·A is multiplied with, by module; without it, 1: the scaling is folded into B.
+        """
         if factors.keys() != self.layers.keys():
             raise ValueError("factors must be given for exactly the modules that carry LoRA layers")
         for name, layer in self.layers.items():
             layer.lora_a.copy_(factors[name].a)
             layer.lora_b.copy_(factors[name].b)
+            layer.scaling = scaling[name] if scaling else 1.0
 
     def factors(self) -> dict[str, Factors]:
-        """Return a copy of the factors of every module, float32 on the CPU."""
+        """Return a copy of the factors of every module, scaling folded into B, float32 on the CPU."""
         return {
-            name: Factors(layer.lora_a.detach().cpu().clone(), layer.lora_b.detach().cpu().clone())
+            name: Factors(layer.lora_a.detach().cpu().clone(), (layer.lora_b.detach() * layer.scaling).cpu())
             for name, layer in self.layers.items()
         }
 

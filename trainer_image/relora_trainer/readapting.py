@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Provenance
+from relora_contract.digests import hex_part
 from relora_contract.readaptation import Metric
 from relora_contract.report import MetricValue
 from relora_contract.request import BaseRef
@@ -19,12 +20,13 @@ from relora_trainer.errors import IncompatibleError
 from relora_trainer.execution import StepContext, StepResult, versions
 from relora_trainer.factors import Factors
 from relora_trainer.fingerprint import fingerprints
-from relora_trainer.gate import judge, measure
+from relora_trainer.gate import judge, measure, power_warnings
 from relora_trainer.outcomes import Outcome
 from relora_trainer.preflight import check_bases
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
 from relora_trainer.session import Session, choose_placement, open_session
-from relora_trainer.workspace import Workspace
+from relora_trainer.standing import reference_of
+from relora_trainer.workspace import SHORT, Workspace
 
 LOG = logging.getLogger(__name__)
 SERVED_BASE = "base"
@@ -76,8 +78,12 @@ class Readapting:
         """Rank of each adapted module."""
         return {module: factors.rank for module, factors in self.adapter.factors.items()}
 
-    def open(self, base: BaseRef) -> Session:
-        """Load a base with the layers of the adapter."""
+    def open(self) -> Session:
+        """Load the new base with the adapter's layers, after the old one was measured: each may fill the memory."""
+        LOG.info("the reference covers %d test examples", len(self.reference.gate))
+        return self._open(self.context.readaptation.target_base)
+
+    def _open(self, base: BaseRef) -> Session:
         with self.context.stopwatch.part("load"):
             return open_session(
                 self.workspace.base(base),
@@ -99,22 +105,36 @@ class Readapting:
 
             return session.scorer.outcomes(items, progress)
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the plan's first step, which measures the reference for all."""
+        return self.step == self.item.plan.steps[0]
+
+    @cached_property
+    def reference_outcomes(self) -> ArtifactRef:
+        """The record of the reference: measured by the first step, found in its report by the others."""
+        if not self.is_first:
+            return reference_of(self.context.reports)
+        rank, count = self.adapter.rank, len(self.parts.gate)
+        LOG.info("measuring the old adapter of rank %d on its own base, on %d test examples", rank, count)
+        session = self._open(self.context.readaptation.source_base)
+        session.lora.set_factors(self.adapter.factors)
+        record = self.scratch("reference")
+        write_outcomes(record / GATE_RECORD, self.evaluate(session, "gate"))
+        write_outcomes(record / MONITOR_RECORD, self.evaluate(session, "monitor"))
+        return self.publish(record, "Outcomes")
+
+    @cached_property
     def reference(self) -> Reference:
-        """Return what `port` recorded of the old adapter on its own base."""
-        ref = self.context.reports["port"].reference_outcomes
-        if ref is None:
-            raise IncompatibleError("the stored report of port has no reference outcomes")
-        folder = self.workspace.state(ref)
+        """What the old adapter did on its own base."""
+        folder = self.workspace.state(self.reference_outcomes)
         return Reference(read_outcomes(folder / GATE_RECORD), read_outcomes(folder / MONITOR_RECORD))
 
-    def judge_and_publish(
-        self,
-        session: Session,
-        reference: Sequence[Outcome],
-        *,
-        alpha: str | None = None,
-        beta: str | None = None,
-    ) -> StepResult:
+    def scratch(self, name: str) -> Path:
+        """Return a folder of this request's own; it may hold what an interrupted run left."""
+        return self.workspace.scratch(f"{hex_part(self.item.request_digest)[:SHORT]}/{name}")
+
+    def judge_and_publish(self, session: Session, *, alpha: str | None = None, beta: str | None = None) -> StepResult:
         """Publish the factors that the session holds and ask the gate about them.
 
         What is judged is what will be served: the factors as they are stored, in the old adapter's precision. An
@@ -123,18 +143,21 @@ class Readapting:
         factors = {name: pair.to(self.adapter.dtype).to(torch.float32) for name, pair in session.lora.factors().items()}
         session.lora.set_factors(factors)
         outcomes = self.evaluate(session, "gate")
-        verdict, evidence = judge(self.item.gates, outcomes, reference, strategy=self.item.plan.strategy)
+        gates, strategy = self.item.gates, self.item.plan.strategy
+        verdict, evidence = judge(gates, outcomes, self.reference.gate, strategy=strategy)
         LOG.info("%s: gate %s", self.step, verdict)
-        record = self.workspace.scratch(f"{self.step}-outcomes")
+        record = self.scratch(f"{self.step}-outcomes")
         write_outcomes(record / GATE_RECORD, outcomes)
         return StepResult(
             verdict=verdict,
             artifact=self._publish_adapter(session, factors, alpha, beta),
             outcomes=self.publish(record, "Outcomes"),
+            reference_outcomes=self.reference_outcomes if self.is_first else None,
             alpha=alpha,
             beta=beta,
             quality=quality(outcomes),
             gates=evidence,
+            warnings=power_warnings(gates, len(outcomes), strategy=strategy) if self.is_first else [],
         )
 
     def publish(self, folder: Path, kind: ArtifactKind, provenance: Provenance | None = None) -> ArtifactRef:
@@ -166,7 +189,7 @@ class Readapting:
     def _publish_adapter(
         self, session: Session, factors: Mapping[str, Factors], alpha: str | None, beta: str | None
     ) -> ArtifactRef:
-        folder = self.workspace.scratch(f"{self.step}-adapter")
+        folder = self.scratch(f"{self.step}-adapter")
         write_adapter(folder, factors, source=self.adapter.settings, dtype=self.adapter.dtype, base_model=SERVED_BASE)
         prints = fingerprints(session.model, session.lora, session.encoder, self.item.task)
         with self.context.stopwatch.part("publish"):

@@ -5,16 +5,17 @@ from functools import cached_property
 from pathlib import Path
 
 from relora_contract.artifacts import ArtifactRef
-from relora_contract.readaptation import Refine
+from relora_contract.readaptation import Refine, Strategy
 from relora_trainer.errors import ConfigurationError
 from relora_trainer.execution import StepContext
 from relora_trainer.factor_files import read_factors
+from relora_trainer.initialization import Initialization, balanced, fresh, untouched
 from relora_trainer.outcomes import Outcome
-from relora_trainer.readapting import Readapting, Reference
+from relora_trainer.readapting import Readapting
 from relora_trainer.readiness import MONITOR_ITEMS, Watch, monitor_interval, seems_ready
 from relora_trainer.schedule import Schedule
 from relora_trainer.session import Session
-from relora_trainer.tuning import Ending, StepStatistics, Tuner, train
+from relora_trainer.tuning import STATE_JSON, Ending, StepStatistics, Tuner, train
 
 LOG = logging.getLogger(__name__)
 MICRO_BATCH = 16
@@ -32,32 +33,43 @@ class StagedTuning:
         self._watch = Watch()
 
     @cached_property
-    def reference(self) -> Reference:
-        """What the old adapter did on its own base."""
-        return self.work.reference()
-
-    @cached_property
     def session(self) -> Session:
         """The new base with the adapter's layers."""
-        return self.work.open(self.context.readaptation.target_base)
+        return self.work.open()
 
     @cached_property
     def tuner(self) -> Tuner:
-        """The tuner, anchored at Θ_init of `fuse`; both stages make the same one."""
-        ref = self.context.reports["fuse"].training_state
-        if ref is None:
-            raise ConfigurationError("the stored report of fuse has no initialization")
+        """The tuner, anchored at its start; both stages make the same one."""
+        start = self._initialization()
         items = self.session.encoder.encode(self.work.parts.train)
         return Tuner(
             self.session.model,
             self.session.lora,
             items,
             self._schedule(len(items.items)),
-            initial=read_factors(self.work.workspace.state(ref)),
+            initial=start.factors,
+            scaling=start.scaling,
             batch_size=self.plan.batch_size,
             micro_batch_size=min(self.plan.batch_size, MICRO_BATCH),
             seed=self.plan.seed,
         )
+
+    @property
+    def coefficients(self) -> tuple[str | None, str | None]:
+        """(α, β) of the start, from the step before; a new adapter has none."""
+        before = list(self.context.reports.values())
+        return (before[-1].alpha, before[-1].beta) if before else (None, None)
+
+    def _initialization(self) -> Initialization:
+        match self.plan.strategy:
+            case Strategy.SCRATCH:
+                return fresh(self.work.adapter, self.plan.seed)
+            case Strategy.PORTLLM_FINE_TUNE:
+                return untouched(self.work.adapter)
+        ref = self.context.reports["fuse"].training_state
+        if ref is None:
+            raise ConfigurationError("the stored report of fuse has no initialization")
+        return balanced(read_factors(self.work.workspace.state(ref)))
 
     def _schedule(self, examples: int) -> Schedule:
         total = self.plan.epochs * (examples // min(self.plan.batch_size, examples))
@@ -66,21 +78,21 @@ class StagedTuning:
             stage1_steps=max(1, round(float(self.plan.recover_fraction) * total)),
             learning_rate=float(self.plan.learning_rate),
             min_learning_rate=float(self.plan.min_learning_rate),
-            anchor_strong=float(self.plan.anchor_strong),
-            anchor_weak=float(self.plan.anchor_weak),
+            anchor_strong=float(self.plan.anchor_strong) if self.plan.anchored else 0.0,
+            anchor_weak=float(self.plan.anchor_weak) if self.plan.anchored else 0.0,
         )
 
     @property
     def checkpoint_folder(self) -> Path:
         """Where an interrupted run of this stage left its state."""
-        return self.work.workspace.root / f"{self.step}-checkpoint"
+        return self.work.scratch(f"{self.step}-checkpoint")
 
     def train(self, until: int) -> Ending:
         """Train until `until` steps were made in all, or the monitor says that the adapter is good enough."""
-        if self.checkpoint_folder.is_dir():
+        if (self.checkpoint_folder / STATE_JSON).is_file():
             LOG.info("%s: continuing from the checkpoint in the work folder", self.step)
             self.tuner.restore(self.checkpoint_folder)
-        items = len(self.reference.monitor[:MONITOR_ITEMS])
+        items = len(self.work.reference.monitor[:MONITOR_ITEMS])
         with self.context.stopwatch.part("train"):
             return train(
                 self.tuner,
@@ -95,7 +107,7 @@ class StagedTuning:
 
     def publish_state(self) -> ArtifactRef:
         """Store everything that the next stage continues from."""
-        folder = self.work.workspace.root / f"{self.step}-state"
+        folder = self.work.scratch(f"{self.step}-state")
         self.tuner.save(folder)
         return self.work.publish(folder, "TrainingState")
 
@@ -109,7 +121,7 @@ class StagedTuning:
             return False
         outcomes = self.monitor()
         keys = {outcome.key for outcome in outcomes}
-        reference = [outcome for outcome in self.reference.monitor if outcome.key in keys]
+        reference = [outcome for outcome in self.work.reference.monitor if outcome.key in keys]
         ready = seems_ready(self.work.item.gates, outcomes, reference)
         LOG.info("%s: step %d: the monitor says %s", self.step, step, "ready" if ready else "not yet")
         return self._watch.tell(ready=ready)

@@ -8,9 +8,11 @@ so that stricter gates can still start it later.
 from collections.abc import Mapping
 from typing import cast
 
+from relora_contract.artifacts import ArtifactRef
 from relora_contract.readaptation import Refine
 from relora_contract.report import Step, StepOutcome, StepReport, Verdict
 from relora_contract.request import DeltaRequest, ReadaptationRequest
+from relora_trainer.errors import IntegrityError
 from relora_trainer.ports import ArtifactStore
 from relora_trainer.records import GATE_RECORD, read_outcomes
 from relora_trainer.workspace import Workspace
@@ -36,7 +38,7 @@ def standing_reports(
     for step in steps_of(request):
         stored = store.read_report(digest_of(request), step)
         if stored is not None:
-            reports[step] = _rejudged(stored, request, reports, workspace)
+            reports[step] = _rejudged(step, stored, request, reports, workspace)
         elif _nothing_to_do(request, reports):
             reports[step] = _skipped(step, request, reports)
         else:
@@ -44,7 +46,20 @@ def standing_reports(
     return reports
 
 
+def reference_of(reports: Mapping[Step, StepReport]) -> ArtifactRef:
+    """Return the record of what the old adapter did on its own base, from the report of the step that measured it.
+
+    Raises:
+        IntegrityError: No report names it.
+    """
+    for report in reports.values():
+        if report.reference_outcomes is not None:
+            return report.reference_outcomes
+    raise IntegrityError("no stored report has the reference outcomes of the old adapter")
+
+
 def _rejudged(
+    step: Step,
     stored: StepReport,
     request: DeltaRequest | ReadaptationRequest,
     earlier: Mapping[Step, StepReport],
@@ -58,8 +73,7 @@ def _rejudged(
     # The gate's statistics take a moment to import, and most reports need none of them.
     from relora_trainer.gate import judge  # noqa: PLC0415
 
-    reference_ref = stored.reference_outcomes or earlier["port"].reference_outcomes
-    reference = read_outcomes(workspace.state(reference_ref) / GATE_RECORD) if reference_ref else None
+    reference = read_outcomes(workspace.state(reference_of({**earlier, step: stored})) / GATE_RECORD)
     outcomes = read_outcomes(workspace.state(stored.outcomes) / GATE_RECORD)
     verdict, gates = judge(item.gates, outcomes, reference, strategy=item.plan.strategy)
     return stored.model_copy(update={"verdict": verdict, "gates": gates, "gates_digest": item.gates_digest})

@@ -1,4 +1,4 @@
-"""Fine-tuning in two anchored stages, Algorithm 1 of arXiv 2606.02606, as a loop of our own.
+"""Fine-tuning in two stages, Algorithm 1 of arXiv 2606.02606, as a loop of our own.
 
 transformers.Trainer fixes its schedule before it starts and stores its state as pickle; here stage 1 may end while it
 runs, and the state is safetensors and JSON. A run that is interrupted and resumed ends with the same bits as one that
@@ -72,6 +72,7 @@ class Tuner:
         schedule: Schedule,
         *,
         initial: Mapping[str, Factors],
+        scaling: Mapping[str, float] | None = None,
         batch_size: int,
         micro_batch_size: int,
         seed: int,
@@ -84,6 +85,7 @@ class Tuner:
             items: The training examples.
             schedule: Of both stages.
             initial: Θ_init by module: the start, and the anchor of both stages.
+            scaling: What B·A is multiplied with, by module; without it, 1.
             batch_size: Examples of one optimizer step.
             micro_batch_size: Most examples of one forward pass; gradients are accumulated.
             seed: Of the batches and of dropout.
@@ -95,7 +97,7 @@ class Tuner:
         self._items = items
         self._micro_batch_size = micro_batch_size
         self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=batch_size, seed=seed)
-        lora.set_factors(initial)
+        lora.set_factors(initial, scaling)
         self._parameters = lora.parameters()
         self._anchor = Anchor(self._parameters, _named(initial))
         self._optimizer = torch.optim.AdamW(self._parameters.values(), lr=schedule.learning_rate, weight_decay=0.0)

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from functools import cache, cached_property
 
 from relora_contract.api.binding import AdapterBinding, BindingConditionType
-from relora_contract.readaptation import Strategy, plan
+from relora_contract.readaptation import plan
 from relora_operator.core.actions import Key
 from relora_operator.core.attempts import active
 from relora_operator.core.conditions import holds, reason_of
@@ -97,7 +97,7 @@ class Participant:
     def wants_delta(self) -> bool:
         """Whether the binding's strategy reads a delta that ends at the release."""
         status = self.binding.status
-        uses = plan(self.binding.spec.effective_readaptation).strategy is Strategy.RELORA
+        uses = plan(self.binding.spec.effective_readaptation).uses_delta
         on_its_way = self.stage in {Stage.PENDING, Stage.RUNNING} or self.told is Reason.DELTA_FAILED
         return uses and on_its_way and self.start.release != self.release and status.observed_generation >= 0
 

@@ -8,7 +8,7 @@ from relora_contract.api.release import BaseModelRelease
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part
 from relora_contract.names import delta_job_name, readaptation_job_name
-from relora_contract.readaptation import Plan, Strategy, Task, plan
+from relora_contract.readaptation import Plan, Task, plan
 from relora_contract.request import DatasetRefs, delta_digest, gates_digest, readaptation_digest
 from relora_operator.core.pairs import Pair, weights_ref
 
@@ -65,7 +65,7 @@ class ReadaptationWork:
     @property
     def needs_delta(self) -> bool:
         """Whether the strategy reads the projected delta."""
-        return self.plan.strategy is Strategy.RELORA
+        return self.plan.uses_delta
 
     @property
     def delta(self) -> DeltaWork:

@@ -46,6 +46,15 @@ def test_given_values_win_also_when_they_are_zero() -> None:
     assert made.search_budget == Plan().search_budget
 
 
-def test_strategy_decides_the_steps() -> None:
-    assert Plan(strategy=Strategy.RELORA).steps == ("port", "fuse", "recover", "refine")
-    assert Plan(strategy=Strategy.PORTLLM).steps == ("port",)
+@pytest.mark.parametrize(
+    ("strategy", "steps", "uses_delta"),
+    [
+        (Strategy.RELORA, ("port", "fuse", "recover", "refine"), True),
+        (Strategy.PORTLLM, ("port",), False),
+        (Strategy.PORTLLM_FINE_TUNE, ("port", "recover", "refine"), False),
+        (Strategy.SCRATCH, ("recover", "refine"), False),
+    ],
+)
+def test_strategy_decides_the_steps(strategy: Strategy, steps: tuple[str, ...], *, uses_delta: bool) -> None:
+    made = Plan(strategy=strategy)
+    assert (made.steps, made.uses_delta, made.anchored) == (steps, uses_delta, strategy is Strategy.RELORA)

@@ -9,7 +9,7 @@ from fleet.builders import digest, make_binding, make_profile, make_release, mak
 from fleet.jobs import SimJob, StepEnd, exits, gate_says, run
 from fleet.world import World
 from relora_contract.api.binding import Quality, ServerRef
-from relora_contract.readaptation import Gate, Metric
+from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
 from relora_contract.report import Verdict
 from relora_operator.core.actions import Key
 
@@ -65,6 +65,17 @@ def test_a_release_carries_all_bindings_of_a_server_over_together() -> None:
     assert release.status.bindings is not None
     assert (release.status.bindings.eligible, release.status.bindings.promoted) == (2, 2)
     assert len([step for _, step in world.executed if step == "delta"]) == 1
+
+
+@pytest.mark.parametrize("strategy", [Strategy.PORTLLM, Strategy.PORTLLM_FINE_TUNE, Strategy.SCRATCH])
+def test_a_strategy_without_a_search_waits_for_no_delta(strategy: Strategy) -> None:
+    binding = make_binding(readaptation={"strategy": strategy}).on_server().build()
+    world = World().add(make_release("r1"), make_server(), binding).add_target().live_on()
+
+    world.add(make_release("r2", "r1", minutes=10)).live_on()
+
+    assert world.condition(world.binding(), "UpToDate") == "True/NewestRelease"
+    assert [step for _, step in world.executed] == list(STEPS[strategy])
 
 
 def test_a_failed_gate_keeps_every_member_of_the_server_on_the_old_base() -> None:

@@ -170,6 +170,8 @@ class TestJudge:
 
     def test_fewer_looks_leave_more_of_the_error_level(self) -> None:
         assert level_of(Strategy.RELORA) == pytest.approx(0.0125)
+        assert level_of(Strategy.PORTLLM_FINE_TUNE) == pytest.approx(0.05 / 3)
+        assert level_of(Strategy.SCRATCH) == pytest.approx(0.025)
         assert level_of(Strategy.PORTLLM) == pytest.approx(0.05)
         new, old = counted(1000, 45, 45, 410)
         assert judge([gate(margin="0.012")], new, old, strategy=Strategy.PORTLLM)[0] is Verdict.PASSED

@@ -84,6 +84,19 @@ def test_only_the_factors_are_trained_and_in_float32(make_base: MakeBase) -> Non
     )
 
 
+def test_a_scaling_beside_the_factors_is_folded_when_they_are_read(make_base: MakeBase) -> None:
+    model = make_base()
+    factors = random_factors(model)
+    lora = LoraModel(model, dict.fromkeys(factors, 4))
+    with torch.no_grad():
+        lora.set_factors(factors, dict.fromkeys(factors, 1.5))
+        beside = model(input_ids=INPUT).logits
+        folded = lora.factors()
+        lora.set_factors(folded)
+        torch.testing.assert_close(model(input_ids=INPUT).logits, beside, atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(folded[name].b, factors[name].b * 1.5) for name in factors)
+
+
 def test_a_name_that_is_no_linear_module_is_refused(make_base: MakeBase) -> None:
     for name in ("model.layers.0.self_attn.qkv_proj", "model.norm", "model.embed_tokens"):
         with pytest.raises(IncompatibleError, match=name):

@@ -205,6 +205,32 @@ def test_refine_always_trains_every_step_and_continues_where_recover_ended(lapto
 
 
 @pytest.mark.parametrize(
+    ("strategy", "steps"),
+    [("PortLLMFineTune", ("port", "recover", "refine")), ("Scratch", ("recover", "refine"))],
+)
+def test_a_strategy_without_search_trains_without_a_delta(
+    laptop: Laptop, strategy: str, steps: tuple[str, ...]
+) -> None:
+    tuning = {"batchSize": 8, "epochs": 6, "learningRate": "2e-2", "recoverFraction": "0.5"}
+    run = {"readaptation": {"strategy": strategy, "tuning": tuning}}
+    end = laptop.run(gates=[{"metric": "Accuracy", "threshold": "0.9", "maxRegression": "0.5"}], **run)
+    assert end.exit_code is ExitCode.DONE
+    assert tuple(laptop.ended) == steps
+    reports = [laptop.report(step) for step in steps]
+    assert [report.reference_outcomes is not None for report in reports] == [True] + [False] * (len(steps) - 1)
+    assert Verdict.PASSED in [report.verdict for report in reports], [report.quality for report in reports]
+    assert all(gate.reference is not None for report in reports for gate in report.gates)
+    start = (None, None) if strategy == "Scratch" else ("0", "1")
+    assert {(report.alpha, report.beta) for report in reports if report.verdict is not None} == {start}
+
+    laptop.run(gates=[{"metric": "Accuracy", "threshold": "0"}], **run)
+    first, *later = (laptop.report(step) for step in steps)
+    assert first.verdict is Verdict.PASSED
+    assert first.outcomes == reports[0].outcomes
+    assert {report.outcome for report in later} <= {StepOutcome.SKIPPED, StepOutcome.SUCCEEDED}
+
+
+@pytest.mark.parametrize(
     ("break_it", "exit_code"),
     {
         "label outside choices": (

@@ -43,14 +43,14 @@ def run(context: StepContext) -> StepResult:
     adapter = work.adapter
     delta = _delta(work)
     fusion = Fusion(adapter.factors, delta.factors(adapter.factors))
-    session = work.open(context.readaptation.target_base)
+    session = work.open()
     items = session.encoder.encode(work.parts.search)
     with context.stopwatch.part("search"):
         history = _search(work, session, fusion, items)
     improved = beats_port(history)
     alpha, beta = (best(history).alpha, best(history).beta) if improved else PORT
     initial = fusion.candidate(alpha, beta)
-    folder = work.workspace.scratch("fuse-init")
+    folder = work.scratch("fuse-init")
     write_factors(folder, initial)
     texts = (decimal_text(alpha), decimal_text(beta))
     found = StepResult(
@@ -65,7 +65,7 @@ def run(context: StepContext) -> StepResult:
     if not improved:
         return found
     session.lora.set_factors(initial)
-    judged = work.judge_and_publish(session, work.reference().gate, alpha=texts[0], beta=texts[1])
+    judged = work.judge_and_publish(session, alpha=texts[0], beta=texts[1])
     return replace(
         judged,
         training_state=found.training_state,
@@ -84,7 +84,7 @@ def _delta(work: Readapting) -> Delta:
 
 def _search(work: Readapting, session: Session, fusion: Fusion, items: ItemSet) -> list[Observation]:
     plan = work.item.plan
-    path = work.workspace.scratch("fuse") / HISTORY
+    path = work.scratch("fuse") / HISTORY
     history = load_history(path.read_text()) if path.is_file() else []
     if not history:
         history = [_observe(work, session, fusion, items, Candidate(*PORT, len(items.items)))]

@@ -1,6 +1,6 @@
 """The refine step: stage 2, cosine schedule and weak anchor, eqs. 21-22 of arXiv 2606.02606.
 
-It continues the training state of `recover`: factors, moments, batches; the anchor stays Θ_init of `fuse`.
+It continues the training state of `recover`: factors, moments, batches; the anchor, where there is one, stays Θ_init.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ def run(context: StepContext) -> StepResult:
         if not _is_better(stage.monitor(), before):
             warning = "not better than what recover published, by more than one standard error: not published"
             return replace(trained, warnings=[warning])
-    judged = stage.work.judge_and_publish(stage.session, stage.reference.gate, alpha=trained.alpha, beta=trained.beta)
+    judged = stage.work.judge_and_publish(stage.session, alpha=trained.alpha, beta=trained.beta)
     return replace(judged, optimizer_steps=trained.optimizer_steps)
 
 
