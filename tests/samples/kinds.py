@@ -28,7 +28,7 @@ def release(name: str = "tiny-r2", **spec: object) -> Document:
             "weights": {"uri": "s3://models/tiny-r2", "digest": digest("r2")},
             "profileRef": {"name": "standard"},
             "allowedNamespaces": {"selector": _SELECTOR},
-            "rollout": {"maxRunningJobs": 4},
+            "rollout": {"maxRunningJobs": 4, "maxRunningJobsPerNamespace": 2},
         },
         spec,
     )
@@ -89,6 +89,7 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
             },
             "serverRef": {"name": "vllm", "namespace": "engines"},
             "servedName": "team.classifier",
+            "priority": 100,
         },
         spec,
         namespace,

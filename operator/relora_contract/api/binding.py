@@ -125,6 +125,13 @@ class AdapterBindingSpec(Model):
             "Default: the binding's name, or <namespace>.<name> on a server of another namespace."
         ),
     )
+    priority: Annotated[int, Field(ge=-1000, le=1000)] | None = Field(
+        default=None,
+        description=(
+            "Among the bindings of the namespace that wait for a Job of one release, those of a higher number come "
+            "first. Namespaces take turns whatever their priorities. Default 0."
+        ),
+    )
 
     @property
     def effective_readaptation(self) -> ReadaptationSpec:

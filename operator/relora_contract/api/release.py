@@ -31,6 +31,9 @@ class Rollout(Model):
     max_running_jobs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="How many re-adaptation Jobs of this release may be active at once. Default 8."
     )
+    max_running_jobs_per_namespace: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="How many of them may be active in one namespace. Absent: no limit of its own."
+    )
 
 
 class BaseModelReleaseSpec(Model):
@@ -72,6 +75,11 @@ class BaseModelReleaseSpec(Model):
     def max_running_jobs(self) -> int:
         """Limit of active re-adaptation Jobs, with its default."""
         return (self.rollout and self.rollout.max_running_jobs) or 8
+
+    @property
+    def max_running_jobs_per_namespace(self) -> int:
+        """Limit of active re-adaptation Jobs of one namespace; without one of its own, that of all."""
+        return (self.rollout and self.rollout.max_running_jobs_per_namespace) or self.max_running_jobs
 
 
 class ReleaseConditionType(StrEnum):

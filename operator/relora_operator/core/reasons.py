@@ -162,7 +162,8 @@ REGISTRY: dict[Reason, Entry] = {
     Reason.AWAITING_SERVER: _good(_BINDING, "The adapter may be served, and the server has not rolled it out yet."),
     Reason.IN_PROGRESS: _good(_RELEASE[2:], "Eligible bindings are on their way to the release."),
     Reason.QUEUED: _good(
-        _ADAPTING, "The re-adaptation waits for a slot of the release (`spec.rollout.maxRunningJobs`) or for its queue."
+        _ADAPTING,
+        "The re-adaptation waits for a slot of the release (`spec.rollout` limits the running Jobs) or for its queue.",
     ),
     Reason.RECOVERING_REPORT: _good(
         _ADAPTING, "A pod was lost before its outcome was recorded; a Job without GPU reads the stored reports."

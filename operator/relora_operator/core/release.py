@@ -19,7 +19,7 @@ from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import binding_key
 from relora_operator.core.participation import Participant, Stage, participants
 from relora_operator.core.reasons import Reason
-from relora_operator.core.slots import grants
+from relora_operator.core.slots import grants, pace_of
 from relora_operator.core.snapshot import ReleaseSnapshot
 from relora_operator.core.times import timestamp
 
@@ -46,7 +46,7 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
             namespace=snapshot.operator_namespace,
             now=now,
         )
-        slots = grants(everyone, snapshot.granted, release.spec.max_running_jobs)
+        slots = grants(everyone, snapshot.granted, pace_of(release))
     status = _status(snapshot, order, everyone, deltas.records, now)
     changed = status != release.status
     key = Key("BaseModelRelease", "", name)

@@ -1,34 +1,58 @@
 """Which bindings may have an active Job: as many as the release allows, shared fairly among namespaces."""
 
-from collections import Counter
+import heapq
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.actions import Key
 from relora_operator.core.participation import Participant
 
 
-def grants(participants: Iterable[Participant], granted: frozenset[Key], limit: int) -> frozenset[Key]:
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How many re-adaptation Jobs of a release may be active at once."""
+
+    in_all: int
+    in_a_namespace: int
+
+
+def pace_of(release: BaseModelRelease) -> Pace:
+    """Return the pace that a release sets."""
+    return Pace(in_all=release.spec.max_running_jobs, in_a_namespace=release.spec.max_running_jobs_per_namespace)
+
+
+def grants(participants: Iterable[Participant], granted: frozenset[Key], pace: Pace) -> frozenset[Key]:
     """Return the bindings that hold a slot.
 
     Who has a Job keeps its slot, and who was given one and has not used it yet. Each free slot goes to the namespace
-    that holds the fewest, and there to the oldest binding.
+    that holds the fewest, and there to the binding of the highest priority, of equals to the oldest.
     """
     everyone = list(participants)
-    holding = [participant for participant in everyone if participant.holds_slot]
-    waiting = [participant for participant in everyone if participant.wants_slot]
-    promised = [participant for participant in waiting if participant.key in granted]
-    chosen = holding + promised[: max(0, limit - len(holding))]
-    keys = {participant.key for participant in chosen}
-    queue = sorted(
-        (participant for participant in waiting if participant.key not in keys),
-        key=lambda participant: (participant.binding.metadata.creation_timestamp, participant.key),
-    )
-    load = Counter(participant.key.namespace for participant in chosen)
-    for _ in range(limit - len(chosen)):
-        if not queue:
+    keys = {participant.key for participant in everyone if participant.holds_slot}
+    load = Counter(key.namespace for key in keys)
+    waiting = sorted((participant for participant in everyone if participant.wants_slot), key=_turn)
+    queues: defaultdict[str, deque[Key]] = defaultdict(deque)
+    for key in (participant.key for participant in waiting):
+        if key not in granted:
+            queues[key.namespace].append(key)
+        elif len(keys) < pace.in_all and load[key.namespace] < pace.in_a_namespace:
+            keys.add(key)
+            load[key.namespace] += 1
+    turns = [(load[namespace], namespace) for namespace in queues]
+    heapq.heapify(turns)
+    while turns and len(keys) < pace.in_all:
+        held, namespace = heapq.heappop(turns)
+        if held >= pace.in_a_namespace:
             break
-        chosen_next = min(queue, key=lambda participant: (load[participant.key.namespace], participant.key.namespace))
-        queue.remove(chosen_next)
-        load[chosen_next.key.namespace] += 1
-        keys.add(chosen_next.key)
+        keys.add(queues[namespace].popleft())
+        if queues[namespace]:
+            heapq.heappush(turns, (held + 1, namespace))
     return frozenset(keys)
+
+
+def _turn(participant: Participant) -> tuple[int, str, Key]:
+    """Sort key within a namespace."""
+    binding = participant.binding
+    return -(binding.spec.priority or 0), binding.metadata.creation_timestamp, participant.key
