@@ -23,7 +23,7 @@ _SECTIONS = {
         "Causes in a tenant's own objects, data or secrets.",
     ),
     Blame.RELEASE: ("For the platform team", "Causes in the release, its weights, its profile or the cluster."),
-    Blame.NOBODY: ("Nothing to repair", "States that are wanted, or pass by themselves."),
+    Blame.NOBODY: ("Nothing to repair", "States that someone wants, or that pass by themselves."),
 }
 
 

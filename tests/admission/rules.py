@@ -67,6 +67,10 @@ CASES: dict[str, RuleCase] = {
         accepted=({("serverRef",): ABSENT, ("servedName",): ABSENT}, {("servedName",): ABSENT}),
         refused=({("serverRef",): ABSENT},),
     ),
+    "the name has no effect without mode: Manual: set the mode or remove the name": RuleCase(
+        accepted=({}, {("approvedReleaseName",): ABSENT, ("mode",): "Automatic"}),
+        refused=({("mode",): "Automatic"}, {("mode",): ABSENT}),
+    ),
     "give test examples of their own: a gate on examples that were trained on proves nothing": RuleCase(
         accepted=({},), refused=({("train",): SAME_DATA}, {("validation",): SAME_DATA})
     ),

@@ -94,6 +94,65 @@ class ServerRef(Model):
     namespace: Namespace | None = Field(default=None, description="Default: the binding's own namespace.")
 
 
+class UpdateMode(StrEnum):
+    """Who decides that a binding moves to a newer release."""
+
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
+
+
+class Promote(StrEnum):
+    """Which of the adapters that passed the gate is offered to the server."""
+
+    FIRST_PASSING = "FirstPassing"
+    BEST = "Best"
+
+
+class OnFailure(StrEnum):
+    """What a failed upgrade means for the binding's own health."""
+
+    KEEP = "Keep"
+    DEGRADE = "Degrade"
+
+
+class UpdatePolicy(Model):
+    """How a binding follows its model's releases."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.approvedReleaseName) || (has(self.mode) && self.mode == 'Manual')",
+                "the name has no effect without mode: Manual: set the mode or remove the name",
+                field=".approvedReleaseName",
+            )
+        )
+    )
+
+    mode: UpdateMode | None = Field(
+        default=None,
+        description=(
+            "Automatic: the newest release in which the namespace takes part. Manual: the approved release only. "
+            "Default Automatic."
+        ),
+    )
+    approved_release_name: Name | None = Field(
+        default=None, description="The release that a binding of mode Manual may move to; until one is named it waits."
+    )
+    promote: Promote | None = Field(
+        default=None,
+        description=(
+            "FirstPassing: the first adapter that passes its gate is rolled out, and a better one of a later step "
+            "replaces it. Best: the last step is awaited. Default FirstPassing."
+        ),
+    )
+    on_failure: OnFailure | None = Field(
+        default=None,
+        description=(
+            "Keep: a failed upgrade shows in UpToDate only. Degrade: it also makes the binding Stalled. Default Keep."
+        ),
+    )
+
+
 class AdapterBindingSpec(Model):
     """What a tenant wants kept alive across releases."""
 
@@ -125,6 +184,12 @@ class AdapterBindingSpec(Model):
             "Default: the binding's name, or <namespace>.<name> on a server of another namespace."
         ),
     )
+    update_policy: UpdatePolicy | None = Field(
+        default=None, description="How the binding follows its model's releases. Absent: all defaults."
+    )
+    suspend: bool | None = Field(
+        default=None, description="True: no new Job is started. What is served stays served. Default false."
+    )
     priority: Annotated[int, Field(ge=-1000, le=1000)] | None = Field(
         default=None,
         description=(
@@ -137,6 +202,16 @@ class AdapterBindingSpec(Model):
     def effective_readaptation(self) -> ReadaptationSpec:
         """`readaptation` with every default."""
         return self.readaptation or ReadaptationSpec()
+
+    @property
+    def effective_update_policy(self) -> UpdatePolicy:
+        """`updatePolicy` as it stands, or with every default."""
+        return self.update_policy or UpdatePolicy()
+
+    def approves(self, release_name: str) -> bool:
+        """Tell whether the owner lets the binding move to a release."""
+        policy = self.effective_update_policy
+        return policy.mode is not UpdateMode.MANUAL or policy.approved_release_name == release_name
 
 
 class BindingConditionType(StrEnum):

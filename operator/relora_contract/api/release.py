@@ -69,6 +69,13 @@ class BaseModelReleaseSpec(Model):
     allowed_namespaces: NamespaceAdmission | None = Field(
         default=None, description="The namespaces whose bindings take part. Absent: all."
     )
+    suspend: bool | None = Field(
+        default=None,
+        description=(
+            "True: no new Job is started for the release. Jobs that run go on, and what passed is rolled out. "
+            "Default false."
+        ),
+    )
     rollout: Rollout | None = Field(default=None, description="Pace of the release.")
 
     @property
@@ -103,11 +110,13 @@ class BindingCounts(Model):
     """How many bindings are where. `eligible` is the sum of the others."""
 
     eligible: int = Field(default=0, description="Bindings that take part in the release.")
-    pending: int = Field(default=0, description="Waiting for the delta, for a free slot or for the next attempt.")
+    pending: int = Field(default=0, description="Waiting for the delta or for the next attempt, or held back.")
+    queued: int = Field(default=0, description="Only a slot of the release, or a queue, keeps the Job from starting.")
     running: int = Field(default=0, description="A Job is active.")
     passed: int = Field(default=0, description="The gate passed; the server's roll-out is awaited.")
     promoted: int = Field(default=0, description="On this release.")
     failed: int = Field(default=0, description="Ended without a passed gate or roll-out; the old pair is kept.")
+    skipped: int = Field(default=0, description="Suspended by `spec.suspend` of the binding.")
 
 
 class FailureSample(Model):

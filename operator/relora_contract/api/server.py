@@ -71,6 +71,13 @@ class AdapterServerSpec(Model):
         alias="maxLoRARank",
         description="The engine's limit on the rank of an adapter; checked before a GPU is used. Default 64.",
     )
+    suspend: bool | None = Field(
+        default=None,
+        description=(
+            "True: no roll-out of another set begins. One under way ends, and a set that the workload lost is put "
+            "back. Default false."
+        ),
+    )
     progress_deadline_seconds: Annotated[int, Field(ge=10, le=86_400)] | None = Field(
         default=None,
         description="How long a roll-out may take before the previous set is put back, in seconds. Default 1800.",

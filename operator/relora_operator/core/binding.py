@@ -9,7 +9,7 @@ from relora_operator.core.actions import Action, CreateJob, Enqueue, Key, Plan, 
 from relora_operator.core.attempts import active, jobs_of
 from relora_operator.core.binding_conditions import Outlook, conditions
 from relora_operator.core.candidate import gave_way, promoted
-from relora_operator.core.choice import choose, upgrade_target
+from relora_operator.core.choice import choose, unapproved_release, upgrade_target
 from relora_operator.core.cleanup import deletion, ends, expiries
 from relora_operator.core.conditions import merged, transitions
 from relora_operator.core.lineage import Chain, chain
@@ -53,6 +53,7 @@ def decide_binding(snapshot: BindingSnapshot, now: datetime) -> Plan:
         binding=binding,
         start=start,
         target=target,
+        unapproved=unapproved_release(snapshot, binding, start, order),
         place=place,
         waiting=following.waiting or _missing_profile(target, work),
         chain=order,

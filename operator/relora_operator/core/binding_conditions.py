@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from relora_contract.api.binding import AdapterBinding, BindingConditionType, Candidate
+from relora_contract.api.binding import AdapterBinding, BindingConditionType, Candidate, OnFailure, UpdatePolicy
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.report import StepOutcome, Verdict
@@ -11,7 +11,7 @@ from relora_operator.core.conditions import Wanted, false, holds, true
 from relora_operator.core.lineage import Chain, Refusal
 from relora_operator.core.observed import NamespaceView
 from relora_operator.core.obstacles import Obstacle
-from relora_operator.core.pairs import Pair
+from relora_operator.core.pairs import Pair, awaits_better
 from relora_operator.core.reasons import REGISTRY, Blame, Reason, parse_reason
 from relora_operator.core.serving import Seat
 
@@ -31,6 +31,8 @@ class Outlook:
     start: Pair | None
     target: BaseModelRelease | None
     """The newer release to which the binding is carried; None when there is none."""
+    unapproved: BaseModelRelease | None
+    """The newest release to which it could move, if that only lacks its owner's approval."""
     place: Seat | None
     waiting: Obstacle | None
     """What the candidate waits for, or what its Job does."""
@@ -44,7 +46,7 @@ def conditions(outlook: Outlook) -> list[Wanted]:
     up_to_date = _up_to_date(outlook)
     ready = _ready(outlook, up_to_date)
     wanted = [ready, up_to_date, _adapted(outlook, up_to_date), _evaluated(outlook, up_to_date)]
-    stalled = _stalled(ready, up_to_date)
+    stalled = _stalled(ready, up_to_date, outlook.binding.spec.effective_update_policy)
     if stalled is not None:
         wanted.append(true(BindingConditionType.STALLED, stalled.reason, stalled.message))
     elif ready.status != "True":
@@ -103,14 +105,18 @@ def _without_newer(outlook: Outlook, start: Pair) -> Wanted:
     if release is not None and release.spec.weights.digest != start.base.digest:
         message = f"release {start.release} was created anew with other weights than those that the adapter is for"
         return false(BindingConditionType.UP_TO_DATE, Reason.BASE_SKEW, message)
+    if outlook.unapproved is not None:
+        message = f"release {outlook.unapproved.metadata.name} is not approved (spec.updatePolicy.approvedReleaseName)"
+        return false(BindingConditionType.UP_TO_DATE, Reason.AWAITING_APPROVAL, message)
     message = f"release {current.release_name} is the newest eligible one"
     return true(BindingConditionType.UP_TO_DATE, Reason.NEWEST_RELEASE, message)
 
 
 def _upgrading(outlook: Outlook, name: str) -> Wanted:
-    kind, candidate = BindingConditionType.UP_TO_DATE, outlook.binding.status.candidate
+    kind, binding = BindingConditionType.UP_TO_DATE, outlook.binding
+    candidate = binding.status.candidate
     if candidate is not None and candidate.release_name == name:
-        if candidate.adapter is not None:
+        if candidate.adapter is not None and not awaits_better(binding, candidate):
             return _awaiting(outlook, name)
         reason = parse_reason(candidate.reason)
         if reason is not None:
@@ -131,7 +137,10 @@ def _awaiting(outlook: Outlook, release_name: str) -> Wanted:
 def _server_wide(place: Seat | None, release_name: str) -> Refusal | None:
     if place is None or place.refusal is not None:
         return place.refusal if place is not None else None
-    return place.rolled_back.get(release_name)
+    if release_name in place.rolled_back or place.suspended is None:
+        return place.rolled_back.get(release_name)
+    arriving = place.arriving is not None and place.arriving.release == release_name
+    return None if arriving else place.suspended
 
 
 def _in_between(outlook: Outlook, release_name: str) -> Refusal | None:
@@ -193,9 +202,13 @@ def _evaluated(outlook: Outlook, up_to_date: Wanted) -> Wanted:
     return true(kind, Reason.GATE_PASSED, f"the gate passed on release {outlook.start.release}")
 
 
-def _stalled(ready: Wanted, up_to_date: Wanted) -> Wanted | None:
-    """Return what only a person can resolve. A failed upgrade is no such thing while the old pair serves."""
+def _stalled(ready: Wanted, up_to_date: Wanted, policy: UpdatePolicy) -> Wanted | None:
+    """Return what only a person can resolve.
+
+    A failed upgrade is no such thing while the old pair serves, unless the owner wants it to be.
+    """
     if ready.status != "True":
         return ready if REGISTRY[ready.reason].terminal else None
     entry = REGISTRY[up_to_date.reason]
-    return up_to_date if entry.terminal and entry.blame is Blame.OWNER else None
+    blamed = {Blame.OWNER, Blame.RELEASE} if policy.on_failure is OnFailure.DEGRADE else {Blame.OWNER}
+    return up_to_date if entry.terminal and entry.blame in blamed else None

@@ -7,7 +7,7 @@ from relora_contract.api.binding import AdapterBinding, BindingConditionType
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.conditions import reason_of
-from relora_operator.core.eligibility import eligible
+from relora_operator.core.eligibility import open_to
 from relora_operator.core.lineage import Chain
 from relora_operator.core.membership import Member
 from relora_operator.core.observed import NamespaceView
@@ -49,8 +49,10 @@ def _why(
     profiles: Mapping[str, TrainerProfile],
 ) -> Reason:
     namespace = namespaces.get(binding.metadata.namespace)
-    if namespace is not None and not eligible(release, namespace, profiles):
+    if namespace is not None and not open_to(release, namespace, profiles):
         return Reason.NOT_ELIGIBLE
+    if not binding.spec.approves(release.metadata.name):
+        return Reason.AWAITING_APPROVAL
     candidate = binding.status.candidate
     told = reason_of(binding.status.conditions, BindingConditionType.UP_TO_DATE)
     if candidate is None or candidate.release_name != release.metadata.name:

@@ -6,9 +6,9 @@ from relora_contract.api.binding import AdapterBinding, Candidate
 from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.attempts import active, retried, retry_request
 from relora_operator.core.candidate import opened
-from relora_operator.core.eligibility import newest_eligible
+from relora_operator.core.eligibility import newest_eligible, newest_open
 from relora_operator.core.lineage import Chain
-from relora_operator.core.pairs import Pair
+from relora_operator.core.pairs import Pair, releases_after
 from relora_operator.core.serving import Seat
 from relora_operator.core.snapshot import BindingSnapshot
 from relora_operator.core.work import ReadaptationWork
@@ -18,12 +18,21 @@ def upgrade_target(
     snapshot: BindingSnapshot, binding: AdapterBinding, start: Pair | None, chain: Chain
 ) -> BaseModelRelease | None:
     """Return the newest eligible release, if it is newer than the pair that a re-adaptation starts from."""
-    newest = newest_eligible(chain, snapshot.namespace, snapshot.profiles)
+    newest = newest_eligible(chain, binding, snapshot.namespace, snapshot.profiles)
     if start is None or newest is None:
         return None
-    current = binding.status.current
-    newer = chain.after(start.release, current.promoted_time if current else None)
+    newer = releases_after(start, binding, chain)
     return newest if any(release.metadata.name == newest.metadata.name for release in newer) else None
+
+
+def unapproved_release(
+    snapshot: BindingSnapshot, binding: AdapterBinding, start: Pair | None, chain: Chain
+) -> BaseModelRelease | None:
+    """Return the newest release to which the binding could move, if it only lacks its owner's approval."""
+    if start is None:
+        return None
+    newest = newest_open(releases_after(start, binding, chain), snapshot.namespace, snapshot.profiles)
+    return newest if newest is not None and not binding.spec.approves(newest.metadata.name) else None
 
 
 def choose(

@@ -65,15 +65,24 @@ def advance(
     profile: TrainerProfile,
     *,
     namespace: str,
+    may_start: bool,
     now: datetime,
 ) -> Deltas:
-    """Follow the Jobs of the deltas, and start those that are demanded."""
+    """Follow the Jobs of the deltas, and start those that are demanded if any may start now."""
     wanted = {
         source: DeltaWork(source_release=source, source_base=base, target=release, image=image_digest(profile))
         for source, base in demand.items()
     }
     followed = [
-        _follow(record, wanted.get(record.source_release_name), jobs, profile, namespace=namespace, now=now)
+        _follow(
+            record,
+            wanted.get(record.source_release_name),
+            jobs,
+            profile,
+            namespace=namespace,
+            may_start=may_start,
+            now=now,
+        )
         for record in _records(release, wanted, jobs)
     ]
     records = tuple(one.record for one in followed)
@@ -122,6 +131,7 @@ def _follow(
     profile: TrainerProfile,
     *,
     namespace: str,
+    may_start: bool,
     now: datetime,
 ) -> _Followed:
     if work is not None:
@@ -138,7 +148,7 @@ def _follow(
                 create = _job(work, record.attempt, profile, namespace, report=True)
                 return _Followed(record=followed.record, actions=(_created(create),))
             return followed
-    if work is None or record.digest is not None or record.reason is not None:
+    if not may_start or work is None or record.digest is not None or record.reason is not None:
         return _Followed(record=record)
     ready = ready_at(record)
     if ready is not None and now < ready:

@@ -42,7 +42,13 @@ def obstacle(
     now: datetime,
 ) -> Obstacle | None:
     """Return the first thing that keeps the next attempt from starting. A missing slot is the last."""
-    obstacles = (_refusal(place), _delta(work), _backoff(candidate, now), _other_jobs(snapshot, candidate))
+    obstacles = (
+        _refusal(place),
+        _suspension(snapshot, work.target),
+        _delta(work),
+        _backoff(candidate, now),
+        _other_jobs(snapshot, candidate),
+    )
     found = next((found for found in obstacles if found is not None), None)
     if found is None and not snapshot.granted:
         return Obstacle(Reason.QUEUED, f"waiting for a slot of release {work.target.metadata.name}")
@@ -53,6 +59,14 @@ def _refusal(place: Seat | None) -> Obstacle | None:
     if place is None or place.refusal is None:
         return None
     return Obstacle(place.refusal.reason, place.refusal.message)
+
+
+def _suspension(snapshot: BindingSnapshot, release: BaseModelRelease) -> Obstacle | None:
+    if snapshot.binding.spec.suspend:
+        return Obstacle(Reason.SUSPENDED, "the binding is suspended (spec.suspend)")
+    if release.spec.suspend:
+        return Obstacle(Reason.SUSPENDED, f"release {release.metadata.name} is suspended (spec.suspend)")
+    return None
 
 
 def _backoff(candidate: Candidate, now: datetime) -> Obstacle | None:

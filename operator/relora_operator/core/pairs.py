@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from relora_contract.api.binding import AdapterBinding, Candidate
+from relora_contract.api.binding import AdapterBinding, Candidate, Promote
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.report import MetricValue, Verdict
@@ -71,15 +71,25 @@ def baseline(binding: AdapterBinding, chain: Chain) -> Pair | None:
 def _replaces(pinned: Pair, promoted: Pair, binding: AdapterBinding, chain: Chain) -> bool:
     if pinned.release == promoted.release:
         return True
+    return any(release.metadata.name == pinned.release for release in releases_after(promoted, binding, chain))
+
+
+def releases_after(start: Pair, binding: AdapterBinding, chain: Chain) -> tuple[BaseModelRelease, ...]:
+    """Return the accepted releases that are newer than a pair of the binding, oldest first."""
     current = binding.status.current
-    newer = chain.after(promoted.release, current.promoted_time if current else None)
-    return any(release.metadata.name == pinned.release for release in newer)
+    return chain.after(start.release, current.promoted_time if current else None)
+
+
+def awaits_better(binding: AdapterBinding, candidate: Candidate) -> bool:
+    """Tell whether a pair that passed its gate waits until the last step has ended."""
+    best = binding.spec.effective_update_policy.promote is Promote.BEST
+    return best and candidate.job_ref is not None and candidate.end_time is None
 
 
 def passed_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
-    """Return the best pair of the candidate that passed its gate."""
+    """Return the best pair of the candidate that passed its gate and may be rolled out."""
     candidate = binding.status.candidate
-    if candidate is None or candidate.adapter is None:
+    if candidate is None or candidate.adapter is None or awaits_better(binding, candidate):
         return None
     return Pair(
         release=candidate.release_name,

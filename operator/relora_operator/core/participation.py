@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache, cached_property
 
-from relora_contract.api.binding import AdapterBinding, BindingConditionType
+from relora_contract.api.binding import AdapterBinding, BindingConditionType, UpdateMode
 from relora_contract.readaptation import plan
 from relora_operator.core.actions import Key
 from relora_operator.core.attempts import active
 from relora_operator.core.conditions import holds, reason_of
-from relora_operator.core.eligibility import newest_eligible
+from relora_operator.core.eligibility import newest_open, open_to
 from relora_operator.core.lineage import Chain
 from relora_operator.core.membership import binding_key
-from relora_operator.core.pairs import Pair, baseline
+from relora_operator.core.pairs import Pair, awaits_better, baseline, releases_after
 from relora_operator.core.reasons import REGISTRY, Reason, parse_reason
 from relora_operator.core.snapshot import ReleaseSnapshot
 
@@ -25,10 +25,12 @@ class Stage(Enum):
     """Where a binding is on its way to a release."""
 
     PENDING = auto()
+    QUEUED = auto()
     RUNNING = auto()
     PASSED = auto()
     PROMOTED = auto()
     FAILED = auto()
+    SKIPPED = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,26 +59,34 @@ class Participant:
         if status.current is not None and status.current.release_name == self.release:
             return Stage.PROMOTED
         if candidate is not None and candidate.release_name == self.release:
-            if candidate.adapter is not None:
+            if candidate.adapter is not None and not awaits_better(self.binding, candidate):
                 return Stage.FAILED if self.told in NOT_ROLLED_OUT else Stage.PASSED
             if candidate.reason is not None:
                 return Stage.FAILED
             if active(candidate):
-                return Stage.RUNNING
-        stuck = holds(status.conditions, BindingConditionType.STALLED) or self.told is Reason.DELTA_FAILED
-        return Stage.FAILED if stuck else Stage.PENDING
+                return Stage.QUEUED if self.told is Reason.QUEUED else Stage.RUNNING
+        return self._without_job
+
+    @property
+    def _without_job(self) -> Stage:
+        """Where a binding is that has neither a Job nor its outcome."""
+        if self.binding.spec.suspend:
+            return Stage.SKIPPED
+        if holds(self.binding.status.conditions, BindingConditionType.STALLED) or self.told is Reason.DELTA_FAILED:
+            return Stage.FAILED
+        return Stage.QUEUED if self.told is Reason.QUEUED else Stage.PENDING
 
     @property
     def final(self) -> bool:
         """Whether the binding stays where it is unless someone acts."""
         if self.stage is Stage.PASSED:
             return self.told is not None and REGISTRY[self.told].terminal
-        return self.stage in {Stage.PROMOTED, Stage.FAILED}
+        return self.stage in {Stage.PROMOTED, Stage.FAILED, Stage.SKIPPED}
 
     @property
     def failure(self) -> Reason | None:
         """Why the binding does not reach the release, when it ended without."""
-        if not self.final or self.stage is Stage.PROMOTED:
+        if not self.final or self.stage in {Stage.PROMOTED, Stage.SKIPPED}:
             return None
         candidate = self.binding.status.candidate
         named = candidate.reason if candidate is not None and candidate.release_name == self.release else None
@@ -91,14 +101,14 @@ class Participant:
     @property
     def wants_slot(self) -> bool:
         """Whether only a slot keeps the binding's Job from starting."""
-        return self.stage is Stage.PENDING and self.told is Reason.QUEUED
+        return self.stage is Stage.QUEUED and not self.holds_slot
 
     @property
     def wants_delta(self) -> bool:
         """Whether the binding's strategy reads a delta that ends at the release."""
         status = self.binding.status
         uses = plan(self.binding.spec.effective_readaptation).uses_delta
-        on_its_way = self.stage in {Stage.PENDING, Stage.RUNNING} or self.told is Reason.DELTA_FAILED
+        on_its_way = self.stage in {Stage.PENDING, Stage.QUEUED, Stage.RUNNING} or self.told is Reason.DELTA_FAILED
         return uses and on_its_way and self.start.release != self.release and status.observed_generation >= 0
 
 
@@ -112,13 +122,20 @@ def participants(snapshot: ReleaseSnapshot, chain: Chain) -> Iterator[Participan
         profiles[snapshot.profile.metadata.name] = snapshot.profile
 
     @cache
-    def takes_part(namespace: str) -> bool:
+    def takes_part(namespace: str, *, by_approval: bool) -> bool:
         view = snapshot.namespaces.get(namespace)
-        newest = newest_eligible(chain, view, profiles) if view is not None and not view.terminating else None
+        if view is None or view.terminating:
+            return False
+        if by_approval:
+            return open_to(snapshot.release, view, profiles)
+        newest = newest_open(chain.releases, view, profiles)
         return newest is not None and newest.metadata.name == name
 
     for binding in sorted(snapshot.bindings, key=binding_key):
-        if binding.metadata.deletion_timestamp is not None or not takes_part(binding.metadata.namespace):
+        manual = binding.spec.effective_update_policy.mode is UpdateMode.MANUAL
+        if binding.metadata.deletion_timestamp is not None or not binding.spec.approves(name):
+            continue
+        if not takes_part(binding.metadata.namespace, by_approval=manual):
             continue
         start = baseline(binding, chain)
         if start is not None and (start.release == name or _is_newer(name, start, binding, chain)):
@@ -126,6 +143,4 @@ def participants(snapshot: ReleaseSnapshot, chain: Chain) -> Iterator[Participan
 
 
 def _is_newer(name: str, start: Pair, binding: AdapterBinding, chain: Chain) -> bool:
-    current = binding.status.current
-    newer = chain.after(start.release, current.promoted_time if current else None)
-    return any(release.metadata.name == name for release in newer)
+    return any(release.metadata.name == name for release in releases_after(start, binding, chain))

@@ -11,7 +11,7 @@ class Blame(StrEnum):
     """Who can remove the cause."""
 
     NOBODY = "Nobody"
-    """The state is wanted, or passes by itself."""
+    """Someone wants the state, or it passes by itself."""
     OWNER = "Owner"
     """The owner of the object: the tenant of a binding, the owner of a server or of its workload."""
     RELEASE = "Release"
@@ -32,6 +32,7 @@ class Reason(StrEnum):
     SOURCE_PINNED = "SourcePinned"
     SUPERSEDED = "Superseded"
     # On the way
+    AWAITING_APPROVAL = "AwaitingApproval"
     AWAITING_BINDINGS = "AwaitingBindings"
     AWAITING_SERVER = "AwaitingServer"
     IN_PROGRESS = "InProgress"
@@ -43,6 +44,7 @@ class Reason(StrEnum):
     RUNNING = "Running"
     STARTING = "Starting"
     SUPERSEDING = "Superseding"
+    SUSPENDED = "Suspended"
     WAITING_FOR_DELTA = "WaitingForDelta"
     # A release that does not count
     CYCLE_DETECTED = "CycleDetected"
@@ -117,6 +119,10 @@ def _good(conditions: tuple[str, ...], meaning: str) -> Entry:
     return Entry(conditions=conditions, meaning=meaning)
 
 
+def _held(conditions: tuple[str, ...], meaning: str, remedy: str) -> Entry:
+    return Entry(conditions=conditions, meaning=meaning, remedy=remedy, terminal=True)
+
+
 def _lineage(meaning: str, remedy: str) -> Entry:
     return Entry(conditions=_RELEASE, meaning=meaning, remedy=remedy, blame=Blame.RELEASE, terminal=True)
 
@@ -154,6 +160,11 @@ REGISTRY: dict[Reason, Entry] = {
         _EVALUATED, "The adapter is the one that spec.source pins by digest; it was not made or evaluated here."
     ),
     Reason.SUPERSEDED: _good(_RELEASE[2:], "All bindings take part in a newer release."),
+    Reason.AWAITING_APPROVAL: _held(
+        (*_ADAPTING, "AdapterServer.blockers"),
+        "A newer release is there, and `spec.updatePolicy` lets the binding move to approved ones only.",
+        "Name the release in `spec.updatePolicy.approvedReleaseName`, or set the mode Automatic.",
+    ),
     Reason.AWAITING_BINDINGS: Entry(
         conditions=(_SERVER[1],),
         meaning="Members are still being re-adapted to the newest release; the server moves when all have passed.",
@@ -174,6 +185,12 @@ REGISTRY: dict[Reason, Entry] = {
     Reason.RUNNING: _good(_ADAPTING, "The re-adaptation runs."),
     Reason.STARTING: _good(_ADAPTING, "The Job exists, and its pod has not started a step yet."),
     Reason.SUPERSEDING: _good(_ADAPTING, "An unfinished Job of an older request is ended before the next one starts."),
+    Reason.SUSPENDED: _held(
+        (_RELEASE[2], *_BINDING, *_SERVER),
+        "`spec.suspend` of the object, or of the release or the server that it waits for, holds the work back. What is "
+        "served stays served.",
+        "Remove `spec.suspend` of the object that the message names.",
+    ),
     Reason.WAITING_FOR_DELTA: _good(_ADAPTING, "The delta of the two bases is not stored yet."),
     Reason.CYCLE_DETECTED: _lineage(
         "The chain of `spec.supersedes` leads back to the release.", "Delete one release of the cycle."
@@ -360,7 +377,8 @@ REGISTRY: dict[Reason, Entry] = {
     ),
     Reason.SERVER_BLOCKED: _release(
         _BINDING,
-        "The adapter passed, and the server stays on its base because another member failed on the release.",
+        "The adapter passed, and the server stays on its base because another member failed on the release, takes no "
+        "part in it or is held back.",
         "`status.blockers` of the AdapterServer names the members; help them, or remove them from the server.",
     ),
 }

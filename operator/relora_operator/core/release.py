@@ -44,6 +44,7 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
             snapshot.delta_jobs,
             snapshot.profile,
             namespace=snapshot.operator_namespace,
+            may_start=not release.spec.suspend,
             now=now,
         )
         slots = grants(everyone, snapshot.granted, pace_of(release))
@@ -107,10 +108,12 @@ def _counts(everyone: Sequence[Participant]) -> BindingCounts:
     return BindingCounts(
         eligible=len(everyone),
         pending=at[Stage.PENDING],
+        queued=at[Stage.QUEUED],
         running=at[Stage.RUNNING],
         passed=at[Stage.PASSED],
         promoted=at[Stage.PROMOTED],
         failed=at[Stage.FAILED],
+        skipped=at[Stage.SKIPPED],
     )
 
 
@@ -170,6 +173,8 @@ def _complete(release: BaseModelRelease, order: Chain, everyone: Sequence[Partic
     open_ones = sum(not participant.final for participant in everyone)
     counts = _counts(everyone)
     message = f"{counts.promoted} of {counts.eligible} bindings promoted"
+    if open_ones and release.spec.suspend:
+        return false(kind, Reason.SUSPENDED, f"{message}; the release is suspended (spec.suspend)")
     if open_ones:
         return false(kind, Reason.IN_PROGRESS, message)
     if counts.promoted == counts.eligible:

@@ -12,7 +12,7 @@ from relora_operator.core.reasons import Reason
 from relora_operator.core.rollout import Rollout, recorded
 from relora_operator.core.server_conditions import Report, conditions
 from relora_operator.core.server_plan import Situation, advanced, blocks_of, newer_releases, served_release
-from relora_operator.core.serving import live_set, target_refusal
+from relora_operator.core.serving import live_set, suspension, target_refusal
 from relora_operator.core.serving_sets import wanted_set
 from relora_operator.core.snapshot import ServerSnapshot
 
@@ -108,6 +108,7 @@ def _status(
     report = Report(
         rollout=rollout,
         refusal=refusal,
+        suspended=suspension(server),
         live_digest=live.digest if live is not None else None,
         wanted_digest=wanted.digest if wanted is not None else None,
         members=len(members),

@@ -17,6 +17,8 @@ class Report:
     rollout: Rollout
     refusal: Refusal | None
     """Why the target cannot be written to."""
+    suspended: Refusal | None
+    """Why no roll-out begins."""
     live_digest: str | None
     wanted_digest: str | None
     """Digest of what the members offer on the present base."""
@@ -93,6 +95,8 @@ def _held_up(report: Report) -> Refusal | None:
     for failed in reversed(report.rollout.rolled_back):
         if failed.release_name == report.newest or failed.set_digest == report.wanted_digest:
             return Refusal(Reason.ROLLED_BACK, f"the set on release {failed.release_name}: {failed.message}")
+    if report.suspended is not None and _would_move(report):
+        return report.suspended
     if report.blocks:
         named = ", ".join(
             f"{block.binding.metadata.namespace}/{block.binding.metadata.name} ({block.reason})"
@@ -102,6 +106,13 @@ def _held_up(report: Report) -> Refusal | None:
             Reason.AWAITING_BINDINGS, f"release {report.newest}: {len(report.blocks)} not passed, such as {named}"
         )
     return None
+
+
+def _would_move(report: Report) -> bool:
+    """Tell whether there is another set than the promoted one, or a newer release."""
+    current = report.rollout.current
+    promoted = current.set_digest if current is not None else None
+    return report.newest is not None or report.wanted_digest not in {None, promoted}
 
 
 def _stalled(ready: Wanted, up_to_date: Wanted) -> Wanted | None:

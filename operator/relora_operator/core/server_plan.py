@@ -64,7 +64,7 @@ def newer_releases(snapshot: ServerSnapshot, chain: Chain, members: tuple[Member
 
 def _takes_part(member: Member, release: BaseModelRelease, snapshot: ServerSnapshot) -> bool:
     namespace = snapshot.namespaces.get(member.binding.metadata.namespace)
-    return namespace is None or eligible(release, namespace, snapshot.profiles)
+    return namespace is None or eligible(release, member.binding, namespace, snapshot.profiles)
 
 
 def blocks_of(
@@ -109,7 +109,7 @@ def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet
 def _corrected(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
     """Let a corrected set take the place of one that never got ready, where there is none to go back to."""
     wanted = situation.wanted(candidate.release_name)
-    if wanted is None or wanted.digest == candidate.set_digest:
+    if situation.snapshot.server.spec.suspend or wanted is None or wanted.digest == candidate.set_digest:
         return rollout
     fresh = replace(returning_to(rollout, wanted), problem=None)
     return begun(fresh, wanted, situation.snapshot.server, situation.target, situation.now)
@@ -159,6 +159,8 @@ def _lost_set(situation: Situation, rollout: Rollout, current: ServedSet) -> Ser
 
 def _next_set(situation: Situation, rollout: Rollout) -> ServingSet | None:
     """Return the set that is wanted: on the newest base that all members have, else on the present one."""
+    if situation.snapshot.server.spec.suspend:
+        return None
     if situation.live is not None and rollout.current is not None and not settled(situation.live, situation.members):
         return None
     same_base = _untried(situation.wanted(served_release(situation.snapshot)), rollout)

@@ -52,6 +52,13 @@ def target_refusal(server: AdapterServer, target: TargetView | None) -> Refusal 
     return None
 
 
+def suspension(server: AdapterServer) -> Refusal | None:
+    """Return why the server begins no roll-out, when its owner wants none."""
+    if not server.spec.suspend:
+        return None
+    return Refusal(Reason.SUSPENDED, f"AdapterServer {server.metadata.name} is suspended (spec.suspend)")
+
+
 def promoted_digest(server: AdapterServer) -> str | None:
     """Return the digest of the set that was seen completely rolled out, unless it is being put back just now."""
     current = server.status.current
@@ -77,6 +84,8 @@ class Seat:
     promoted_release: str | None = None
     rolled_back: dict[str, Refusal] = field(default_factory=dict)
     """Why roll-outs were taken back, by their releases: nothing more of those is tried."""
+    suspended: Refusal | None = None
+    """Why the server begins no roll-out."""
     members: tuple[Member, ...] = ()
     max_lora_rank: int = 64
 
@@ -118,6 +127,7 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
             failed.release_name: Refusal(Reason.ROLLED_BACK, failed.message or "the roll-out failed")
             for failed in server.status.rolled_back
         },
+        suspended=suspension(server),
         members=admitted.members,
         max_lora_rank=server.spec.effective_max_lora_rank,
     )

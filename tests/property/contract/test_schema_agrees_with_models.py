@@ -63,6 +63,8 @@ def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         case {"type": "string"}:
             letters = st.characters(exclude_categories=["Cs"])
             found = st.text(letters, min_size=schema.get("minLength", 0), max_size=min(20, schema["maxLength"]))
+        case {"type": "boolean"}:
+            found = st.booleans()
         case {"type": "integer"}:
             found = st.integers(schema.get("minimum", -(2**31)), schema.get("maximum", 2**31))
         case {"type": "array", "items": items}:

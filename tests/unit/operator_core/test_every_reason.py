@@ -196,6 +196,7 @@ STORIES: dict[Reason, Callable[[], Told]] = {
     Reason.PROMOTED: lambda: of_binding(served(), "Ready"),
     Reason.SOURCE_PINNED: lambda: of_binding(alone(), "Adapted"),
     Reason.SUPERSEDED: lambda: of_release(alone().add(SECOND).live_on(), "Complete", "r1"),
+    Reason.AWAITING_APPROVAL: lambda: of_binding(alone(updatePolicy={"mode": "Manual"}).add(SECOND).settle()),
     Reason.AWAITING_BINDINGS: lambda: of_server(started(served())),
     Reason.AWAITING_SERVER: lambda: of_binding(started(served()).run_all().settle()),
     Reason.IN_PROGRESS: lambda: of_release(started(alone()), "Complete"),
@@ -216,6 +217,7 @@ STORIES: dict[Reason, Callable[[], Told]] = {
     Reason.RUNNING: lambda: of_binding(with_pod(started(alone()), scheduled=True, phase="Running")),
     Reason.STARTING: lambda: of_binding(started(alone())),
     Reason.SUPERSEDING: superseding,
+    Reason.SUSPENDED: lambda: of_binding(alone(suspend=True).add(SECOND).settle()),
     Reason.WAITING_FOR_DELTA: lambda: of_binding(alone().add(SECOND).settle()),
     Reason.CYCLE_DETECTED: refused_release("r2", make_release("r2", "r3"), make_release("r3", "r2")),
     Reason.FORKED_LINEAGE: refused_release("r2b", SECOND, make_release("r2b", "r1", minutes=20)),
@@ -319,4 +321,8 @@ def test_a_member_that_takes_no_part_in_a_release_is_named_among_the_blockers() 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if REGISTRY[reason].terminal], ids=str)
 def test_what_someone_must_resolve_has_a_remedy(reason: Reason) -> None:
     assert REGISTRY[reason].remedy
-    assert REGISTRY[reason].blame is not Blame.NOBODY
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if REGISTRY[reason].terminal], ids=str)
+def test_what_nobody_is_to_blame_for_is_what_someone_wanted(reason: Reason) -> None:
+    assert (REGISTRY[reason].blame is Blame.NOBODY) == (reason in {Reason.AWAITING_APPROVAL, Reason.SUSPENDED})

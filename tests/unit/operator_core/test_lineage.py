@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.builders import MODEL, make_namespace, make_release, timestamp_of
+from fleet.builders import MODEL, make_binding, make_namespace, make_release, timestamp_of
 from relora_contract.api.meta import Condition, ConditionStatus
 from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.eligibility import newest_eligible
@@ -78,10 +78,13 @@ def test_the_newest_release_that_admits_the_namespace_is_eligible() -> None:
     gold = {"selector": {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["gold"]}]}}
     found = chain(MODEL, [R1, R2, make_release("r3", "r2", minutes=20, allowedNamespaces=gold)])
 
-    def newest(**labels: str) -> str:
-        release = newest_eligible(found, make_namespace("team", **labels), {})
-        assert release is not None
-        return release.metadata.name
+    def newest(policy: dict[str, str], **labels: str) -> str | None:
+        binding = make_binding(updatePolicy=policy).build()
+        release = newest_eligible(found, binding, make_namespace("team", **labels), {})
+        return release.metadata.name if release is not None else None
 
-    assert newest(tier="gold") == "r3"
-    assert newest() == "r2"
+    assert newest({}, tier="gold") == "r3"
+    assert newest({}) == "r2"
+    assert newest({"mode": "Manual"}) is None
+    assert newest({"mode": "Manual", "approvedReleaseName": "r1"}, tier="gold") == "r1"
+    assert newest({"mode": "Manual", "approvedReleaseName": "r3"}) is None
