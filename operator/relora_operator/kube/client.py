@@ -26,19 +26,15 @@ class Page:
     resource_version: str
 
 
-class Client:
-    """The API server as the control loop uses it.
+class Reader:
+    """The API server for those who only read.
 
     Args:
         transport: Sends the requests.
-        limiter: Paces the writes.
-        fence: Called right before each write is sent; raises when this process may no longer write.
     """
 
-    def __init__(self, transport: Transport, *, limiter: RateLimiter, fence: Callable[[], None]) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._limiter = limiter
-        self._fence = fence
 
     async def get(self, resource: ResourceType, namespace: str, name: str) -> JsonObject:
         """Return the object as it is now.
@@ -90,6 +86,21 @@ class Client:
             if not (token := metadata.get("continue")):
                 return
             query["continue"] = token
+
+
+class Client(Reader):
+    """The API server as the control loop uses it.
+
+    Args:
+        transport: Sends the requests.
+        limiter: Paces the writes.
+        fence: Called right before each write is sent; raises when this process may no longer write.
+    """
+
+    def __init__(self, transport: Transport, *, limiter: RateLimiter, fence: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._limiter = limiter
+        self._fence = fence
 
     async def create(self, resource: ResourceType, namespace: str, body: JsonObject) -> JsonObject:
         """Create an object and return it.
