@@ -1,0 +1,1 @@
+"""How GitOps tools read what the operator writes."""

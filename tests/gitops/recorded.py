@@ -1,0 +1,115 @@
+"""The statuses that the operator writes, recorded in the stories of every documented reason and in some more."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from unittest.mock import patch
+
+from fleet.builders import make_binding, make_server
+from fleet.world import Watched, World
+from gitops.kstatus import Document
+from relora_contract.wellknown import GROUP, VERSION
+from relora_operator.core.reasons import Reason
+from unit.operator_core.test_every_reason import (
+    FIRST,
+    SECOND,
+    STORIES,
+    Told,
+    of_binding,
+    of_server,
+    served,
+    started,
+    stuck,
+)
+
+
+def _hindered(change: Callable[[World], object], when: str) -> Told:
+    """A change to the target of a server: before anything is served, at rest, or when a release comes."""
+    unserved = World().add(FIRST, make_server(), make_binding().on_server().build()).add_target()
+    world = unserved if when == "at first" else served()
+    change(world)
+    return of_binding(world.settle().add(SECOND).live_on() if when == "in an upgrade" else world.settle())
+
+
+def _consent_to(name: str) -> Callable[[World], object]:
+    def change(world: World) -> None:
+        world.target().view = replace(world.target().view, consent=name)
+
+    return change
+
+
+def _controlled(world: World) -> None:
+    world.target().view = replace(world.target().view, controlled=True)
+
+
+def _gone(world: World) -> None:
+    del world.targets["serving", "vllm"]
+
+
+def _claimed(world: World) -> None:
+    world.add(make_server("rival", minutes=-5, targetRef={"kind": "Deployment", "name": "vllm"}))
+    _consent_to("rival")(world)
+
+
+_HINDRANCES = {"without consent": _consent_to("other"), "controlled": _controlled, "gone": _gone, "claimed": _claimed}
+
+
+def _another_model() -> Told:
+    server = make_server(model="huge", initialReleaseName="huge-r1")
+    return of_binding(World().add(FIRST, server, make_binding().on_server().build()).add_target().live_on())
+
+
+def _unknown_first_release() -> Told:
+    server = make_server(initialReleaseName="gone")
+    return of_server(World().add(FIRST, server, make_binding().on_server().build()).add_target().live_on())
+
+
+def _without_a_server(world: World) -> Told:
+    world.servers.clear()
+    return of_binding(world.settle())
+
+
+def _previous_set_stuck() -> Told:
+    world = stuck(started(served()))
+    return of_server(world.stick(failing="crash").settle().wait(seconds=1801).settle())
+
+
+def _members_leave() -> Told:
+    world = served()
+    world.delete_binding("classifier")
+    return of_server(world.settle())
+
+
+_FURTHER: dict[str, Callable[[], Told]] = {
+    **{
+        f"target {name}, {when}": partial(_hindered, change, when)
+        for name, change in _HINDRANCES.items()
+        for when in ("at first", "in use", "in an upgrade")
+    },
+    "another model": _another_model,
+    "unknown first release": _unknown_first_release,
+    "server deleted": lambda: _without_a_server(served()),
+    "previous set stuck": _previous_set_stuck,
+    "no members left": _members_leave,
+}
+
+PLAYED: dict[str, Callable[[], tuple[Watched, str]]] = {
+    **{str(reason): story for reason, story in STORIES.items() if reason is not Reason.NOT_ELIGIBLE},
+    **_FURTHER,
+}
+"""The stories. NotEligible is a reason of blockers, never of a condition."""
+
+
+@cache
+def recorded(name: str) -> tuple[Document, ...]:
+    """Play a story, and return every version of every object of ours that was stored on the way, in order."""
+    stored: list[Document] = []
+    put = World.put
+
+    def kept(self: World, one: Watched) -> None:
+        put(self, one)
+        stored.append({"apiVersion": f"{GROUP}/{VERSION}", "kind": one.resource.kind, **one.to_json()})
+
+    with patch.object(World, "put", kept):
+        PLAYED[name]()
+    return tuple(stored)
