@@ -10,8 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
+from relora_contract.wellknown import GROUP
 from relora_operator.kube import resources
-from relora_operator.kube.resources import WATCHED, ResourceType
+from relora_operator.kube.resources import BINDINGS, RELEASES, SERVERS, WATCHED, ResourceType
 from relora_operator.settings import parse_arguments
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +52,7 @@ def test_every_value_has_an_effect(render: Callable[..., str]) -> None:
         "extraArgs[0]=--workers=8": '- "--workers=8"',
         "resources.limits.memory=1Gi": "memory: 1Gi",
         "service.port=9000": "port: 9000",
+        "argocd.healthChecks=true": "relora.dev_AdapterBinding: |",
         "podLabels.team=ml": "team: ml",
         "podAnnotations.note=x": "note: x",
         "nodeSelector.pool=system": "pool: system",
@@ -67,6 +69,13 @@ def test_every_value_has_an_effect(render: Callable[..., str]) -> None:
     tried = {setting.partition("=")[0].partition(".")[0].partition("[")[0] for setting in settings}
     tried |= {"crds", "podDisruptionBudget", "rbac"}
     assert tried == set(yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")))
+
+
+def test_argo_cd_gets_a_health_check_for_every_kind_with_a_status(render: Callable[..., str]) -> None:
+    (configuration,) = of_kind([*yaml.safe_load_all(render("argocd.healthChecks=true"))], "ConfigMap")
+    script = (CHART / "files/argocd/health.lua").read_text(encoding="utf-8")
+    kinds = {resource.kind for resource in (RELEASES, BINDINGS, SERVERS)}
+    assert configuration["data"] == {f"resource.customizations.health.{GROUP}_{kind}": script for kind in kinds}
 
 
 def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
@@ -90,6 +99,7 @@ def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
         ({"rbac": {"create": True}}, "create"),
         ({"resources": {"limit": {}}}, "limit"),
         ({"service": {"port": 0}}, "0"),
+        ({"argocd": {"healthChecks": "yes"}}, "yes"),
         ({"podLabels": {"a": 1}}, "1"),
         ({"imagePullSecrets": ["registry"]}, "registry"),
     ],
@@ -115,7 +125,7 @@ def test_every_value_is_documented() -> None:
     undocumented = [
         line
         for before, line in itertools.pairwise(lines)
-        if re.match(r"^  (repository|digest|pullPolicy|enabled|keep|aggregate|port):", line)
+        if re.match(r"^  (repository|digest|pullPolicy|enabled|keep|aggregate|port|healthChecks):", line)
         and not before.startswith("  #")
     ]
     assert undocumented == []
