@@ -108,7 +108,13 @@ class StepReport(Model):
     quality: list[MetricValue] = Field(default_factory=list)
     gates: list[GateEvidence] = Field(default_factory=list)
     optimizer_steps: int = 0
-    captured_energy: dict[str, Decimal] = Field(default_factory=dict)
+    captured_energy: dict[str, Decimal] = Field(
+        default_factory=dict,
+        description=(
+            "By module, the share of the squared norm of the base's delta that its projection holds: in `delta` at the "
+            "stored rank, in `fuse` at the adapter's."
+        ),
+    )
     warnings: list[str] = Field(default_factory=list)
     seconds: Seconds = Field(default_factory=Seconds)
     peak_memory_bytes: int = 0

@@ -164,6 +164,25 @@ class Delta:
                 raise IntegrityError(f"the delta artifact lacks the factors of {name}") from error
         return found
 
+    def captured_energy(self, factors: Mapping[str, Factors], ranks: Mapping[str, int]) -> dict[str, float]:
+        """Return by module the share of ‖ΔW‖_F² that Π_r holds, Σ_{i≤r} s_i² / ‖ΔW‖_F².
+
+        The stored factors are balanced, so that row i of A = √S·Vᵀ has the squared norm s_i.
+
+        Args:
+            factors: What `factors` returned for these modules; a module that it lacks is unchanged.
+            ranks: r by module; above the stored rank the share is that of the stored factors.
+        """
+        found: dict[str, float] = {}
+        for name, rank in ranks.items():
+            if name in factors:
+                pair = factors[name]
+                singular_values = pair.a.square().sum(1)
+                found[name] = Projection(pair, singular_values, self.modules[name].delta_norm).energy(rank)
+            elif name in self.modules:
+                found[name] = self.modules[name].energy
+        return found
+
 
 def open_delta(folder: Path) -> Delta:
     """Open the delta artifact in `folder`.

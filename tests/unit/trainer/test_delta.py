@@ -57,6 +57,25 @@ def test_an_unchanged_module_has_rank_zero_and_no_tensors(tmp_path: Path) -> Non
     assert set(open_delta(tmp_path / "out").factors(modules)) == {name}
 
 
+def test_the_captured_energy_is_that_of_the_rank_that_is_used(tmp_path: Path) -> None:
+    old, new = base(), base(1)
+    same, ranks = (
+        "model.layers.0.mlp.down_proj",
+        {"model.layers.0.self_attn.q_proj": 3, "model.layers.1.mlp.down_proj": 8},
+    )
+    new[f"{same}.weight"] = old[f"{same}.weight"]
+    compute_delta(folder(tmp_path / "a", old), folder(tmp_path / "b", new), tmp_path / "out", rank=8)
+    delta = open_delta(tmp_path / "out")
+    energy = delta.captured_energy(delta.factors([*ranks, same]), {**ranks, same: 4})
+    assert energy[same] == 1.0
+    for name, rank in ranks.items():
+        dense = new[f"{name}.weight"].double() - old[f"{name}.weight"].double()
+        squares = torch.linalg.svdvals(dense).square()
+        assert energy[name] == pytest.approx(float(squares[:rank].sum() / squares.sum()), rel=1e-5)
+    above = delta.captured_energy(delta.factors(ranks), dict.fromkeys(ranks, 16))
+    assert above == pytest.approx({name: delta.modules[name].energy for name in ranks}, rel=1e-5)
+
+
 def test_the_subtraction_is_not_made_in_the_stored_precision(tmp_path: Path) -> None:
     old, new = base(), base()
     name = "model.layers.0.self_attn.q_proj"

@@ -165,6 +165,8 @@ def test_below_the_gate_the_coefficients_are_searched(laptop: Laptop) -> None:
     assert set(fuse.captured_energy) == {
         f"model.layers.{layer}.self_attn.{target}" for layer in (0, 1) for target in TARGETS
     }
+    stored = laptop.report("delta").captured_energy
+    assert all(float(share) < float(stored[name]) for name, share in fuse.captured_energy.items())
 
 
 def test_training_recovers_what_the_gate_asks_for(laptop: Laptop) -> None:

@@ -42,7 +42,9 @@ def run(context: StepContext) -> StepResult:
     work = Readapting(context, "fuse")
     adapter = work.adapter
     delta = _delta(work)
-    fusion = Fusion(adapter.factors, delta.factors(adapter.factors))
+    changes = delta.factors(adapter.factors)
+    energy = delta.captured_energy(changes, work.ranks)
+    fusion = Fusion(adapter.factors, changes)
     session = work.open()
     items = session.encoder.encode(work.parts.search)
     with context.stopwatch.part("search"):
@@ -58,9 +60,7 @@ def run(context: StepContext) -> StepResult:
         alpha=texts[0],
         beta=texts[1],
         probes=[_probe(observation) for observation in history],
-        captured_energy={
-            name: decimal_text(delta.modules[name].energy) for name in adapter.factors if name in delta.modules
-        },
+        captured_energy={name: decimal_text(share) for name, share in energy.items()},
     )
     if not improved:
         return found
