@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache, partial
 from unittest.mock import patch
 
-from fleet.builders import make_binding, make_server
+from fleet.builders import make_binding, make_release, make_server
 from fleet.world import Watched, World
 from gitops.kstatus import Document
 from relora_contract.wellknown import GROUP, VERSION
@@ -15,7 +15,9 @@ from unit.operator_core.test_every_reason import (
     SECOND,
     STORIES,
     Told,
+    alone,
     of_binding,
+    of_release,
     of_server,
     served,
     started,
@@ -80,6 +82,18 @@ def _members_leave() -> Told:
     return of_server(world.settle())
 
 
+def _suspended_release() -> Told:
+    return of_release(alone().add(make_release("r2", "r1", minutes=10, suspend=True)).settle(), "Complete")
+
+
+def _suspended_server(*, in_use: bool) -> Told:
+    world = served(spec={"suspend": not in_use})
+    if in_use:
+        server = world.server()
+        world.add(server.model_copy(update={"spec": server.spec.model_copy(update={"suspend": True})}))
+    return of_server(world.add(SECOND).live_on())
+
+
 _FURTHER: dict[str, Callable[[], Told]] = {
     **{
         f"target {name}, {when}": partial(_hindered, change, when)
@@ -91,6 +105,9 @@ _FURTHER: dict[str, Callable[[], Told]] = {
     "server deleted": lambda: _without_a_server(served()),
     "previous set stuck": _previous_set_stuck,
     "no members left": _members_leave,
+    "suspended release": _suspended_release,
+    "suspended server": partial(_suspended_server, in_use=True),
+    "server suspended at first": partial(_suspended_server, in_use=False),
 }
 
 PLAYED: dict[str, Callable[[], tuple[Watched, str]]] = {

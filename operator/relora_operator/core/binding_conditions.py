@@ -208,7 +208,7 @@ def _stalled(ready: Wanted, up_to_date: Wanted, policy: UpdatePolicy) -> Wanted 
     A failed upgrade is no such thing while the old pair serves, unless the owner wants it to be.
     """
     if ready.status != "True":
-        return ready if REGISTRY[ready.reason].terminal else None
+        return ready if REGISTRY[ready.reason].to_repair else None
     entry = REGISTRY[up_to_date.reason]
     blamed = {Blame.OWNER, Blame.RELEASE} if policy.on_failure is OnFailure.DEGRADE else {Blame.OWNER}
     return up_to_date if entry.terminal and entry.blame in blamed else None

@@ -103,6 +103,11 @@ class Entry:
     terminal: bool = False
     """Nothing changes any more unless someone acts."""
 
+    @property
+    def to_repair(self) -> bool:
+        """Whether someone must remove a cause; what someone holds back on purpose has none."""
+        return self.terminal and self.blame is not Blame.NOBODY
+
 
 _RELEASE = ("BaseModelRelease.Accepted", "BaseModelRelease.Ready", "BaseModelRelease.Complete")
 _ADAPTING = ("AdapterBinding.UpToDate",)

@@ -118,6 +118,6 @@ def _would_move(report: Report) -> bool:
 def _stalled(ready: Wanted, up_to_date: Wanted) -> Wanted | None:
     for condition in (ready, up_to_date):
         entry = REGISTRY[condition.reason]
-        if condition.status != "True" and entry.terminal and (condition is ready or entry.blame is Blame.OWNER):
+        if condition.status != "True" and entry.to_repair and (condition is ready or entry.blame is Blame.OWNER):
             return condition
     return None

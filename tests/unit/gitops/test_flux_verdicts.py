@@ -19,30 +19,30 @@ State = tuple[str, bool]
 
 VERDICTS: dict[State, dict[Verdict, str]] = {
     ("BaseModelRelease", False): {
-        CURRENT: "AllPromoted CompletedWithFailures InProgress NoBindings Superseded",
+        CURRENT: "AllPromoted CompletedWithFailures InProgress NoBindings Superseded Suspended",
         FAILED: """CycleDetected DeltaFailed ForkedLineage ModelMismatch PredecessorNotAccepted PredecessorNotFound
             ProfileNotFound SecondRoot""",
     },
     ("AdapterBinding", False): {
-        IN_PROGRESS: "AwaitingServer",
+        IN_PROGRESS: "AwaitingServer Queued Starting Suspended WaitingForDelta",
         FAILED: """BaseSkew ConsentMissing ModelMismatch NotAdmitted ReleaseNotFound ServedNameConflict ServerFull
             ServerNotFound TargetConflict TargetControlled TargetNotFound""",
     },
     ("AdapterBinding", True): {
-        CURRENT: """AdaptationFailed AwaitingServer DeltaFailed GateFailed GateInconclusive ImagePullFailed Incompatible
-            IntegrityFailed NewestRelease NonFiniteLoss OutOfMemory ProfileNotFound Queued RecoveringReport Retrying
-            RolledBack Running ServerBlocked StartDeadlineExceeded Starting Superseding Unschedulable
-            WaitingForDelta""",
+        CURRENT: """AdaptationFailed AwaitingApproval AwaitingServer DeltaFailed GateFailed GateInconclusive
+            ImagePullFailed Incompatible IntegrityFailed NewestRelease NonFiniteLoss OutOfMemory ProfileNotFound Queued
+            RecoveringReport Retrying RolledBack Running ServerBlocked StartDeadlineExceeded Starting Superseding
+            Suspended Unschedulable WaitingForDelta""",
         FAILED: """ConsentMissing DeadlineExceeded FieldConflict InvalidData PreflightFailed RequestTooLarge
             ServerNotFound TargetConflict TargetControlled TargetNotFound""",
     },
     ("AdapterServer", False): {
-        IN_PROGRESS: "NoBindings RollingOut",
+        IN_PROGRESS: "NoBindings RollingOut Suspended",
         FAILED: """ConsentMissing ReleaseNotFound RolloutFailed SetTooLarge TargetConflict TargetControlled
             TargetNotFound""",
     },
     ("AdapterServer", True): {
-        CURRENT: "AwaitingBindings NewestRelease NoBindings RolledBack RollingBack RollingOut",
+        CURRENT: "AwaitingBindings NewestRelease NoBindings RolledBack RollingBack RollingOut Suspended",
         FAILED: "ConsentMissing FieldConflict RolloutFailed TargetConflict TargetControlled TargetNotFound",
     },
 }
