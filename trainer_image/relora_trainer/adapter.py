@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from relora_trainer.adapter_rules import check_files, check_supported
+from relora_trainer.adapter_rules import check_files, check_nothing_else, check_supported
 from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
 from relora_trainer.tensorfile import TensorEntry, open_tensors
@@ -30,7 +30,6 @@ PREFIX = "base_model.model."
 MAX_HEADER_BYTES = 1_000_000
 MAX_CONFIG_BYTES = 1_000_000
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-SHOWN = 3
 
 
 class LoraSettings(BaseModel):
@@ -41,6 +40,7 @@ class LoraSettings(BaseModel):
     r: int = Field(ge=1, le=4096)
     lora_alpha: float = Field(gt=0, allow_inf_nan=False)
     use_rslora: bool = False
+    fan_in_fan_out: bool = False
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: list[str] | str
     exclude_modules: list[str] | str | None = None
@@ -120,7 +120,8 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) ->
     modules = sorted(settings.targets(linear_modules))
     if not modules:
         raise IncompatibleError(
-            "the base has none of the adapter's target modules; embeddings and heads are not adapted"
+            f"the base has none of the adapter's target modules {settings.target_modules}; "
+            "embeddings, heads and experts (MoE) are not carried over"
         )
     stored: dict[str, Factors] = {}
     dtypes: set[torch.dtype] = set()
@@ -131,8 +132,7 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) ->
         b = _take(entries, f"{PREFIX}{module}.lora_B.weight", (rows, rank))
         dtypes |= {a.dtype, b.dtype}
         stored[module] = Factors(a.float(), b.float())
-    if entries:
-        raise IntegrityError(f"the adapter holds tensors that its configuration does not explain: {_some(entries)}")
+    check_nothing_else(entries)
     if len(dtypes) > 1:
         raise IntegrityError("the adapter mixes precisions; store it in one")
     return Adapter(settings, stored, dtypes.pop())
@@ -166,7 +166,7 @@ def write_adapter(
         "base_model_name_or_path": base_model,
         "bias": "none",
         "exclude_modules": source.exclude_modules,
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": source.fan_in_fan_out,
         "inference_mode": True,
         "init_lora_weights": True,
         "layers_pattern": source.layers_pattern,
@@ -215,9 +215,3 @@ def _take(entries: dict[str, TensorEntry], name: str, shape: tuple[int, int]) ->
     if not bool(tensor.isfinite().all()):
         raise NonFiniteError(f"{name} holds NaN or infinity")
     return tensor
-
-
-def _some(names: Mapping[str, object]) -> str:
-    listed = sorted(names)
-    more = len(listed) - SHOWN
-    return ", ".join(listed[:SHOWN]) + (f" and {more} more" if more > 0 else "")

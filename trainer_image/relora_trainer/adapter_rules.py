@@ -1,12 +1,14 @@
 """What an adapter folder may hold, and which adapters can be carried to a new base and served by vLLM."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from relora_store.names import Content, check_names
 from relora_store.verified import LEDGER
 from relora_trainer.errors import IncompatibleError, IntegrityError
 
+SHOWN = 3
 REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 INITS = (True, False, "gaussian", "eva", "orthogonal")
@@ -29,6 +31,7 @@ HANDLED = frozenset(
     {
         "alpha_pattern",
         "exclude_modules",
+        "fan_in_fan_out",
         "init_lora_weights",
         "layers_pattern",
         "layers_to_transform",
@@ -56,15 +59,31 @@ INERT_WITHOUT_THEIR_SWITCH = frozenset(
 """Fields that hold defaults, or take part in training only."""
 
 REASONS: Mapping[str, str] = {
-    "use_dora": "DoRA's magnitudes have no plain LoRA form, and vLLM does not load them",
-    "modules_to_save": "vLLM does not load replaced modules such as heads or embeddings",
-    "target_parameters": "experts fused into one parameter (MoE) are laid out differently by each version of PEFT",
-    "fan_in_fan_out": "layers that store their weights transposed (Conv1D) are not supported",
-    "lora_bias": "a bias in the LoRA layers has no plain LoRA form",
-    "layer_replication": "replicated layers change the base's architecture",
-    "trainable_token_indices": "trained token embeddings are not part of a plain LoRA adapter",
-    "alora_invocation_tokens": "activated LoRA depends on tokens of the prompt, which vLLM does not look at",
+    "use_dora": "DoRA's magnitudes have no plain LoRA form and the serving engine does not load them; "
+    "train the adapter without use_dora",
+    "modules_to_save": "the serving engine does not load replaced modules such as heads or embeddings; "
+    "train the adapter without modules_to_save",
+    "target_parameters": "experts fused into one parameter (MoE) are laid out differently by each version of PEFT; "
+    "target the linear modules outside of the experts",
+    "lora_bias": "a bias in the LoRA layers has no plain LoRA form; train the adapter without lora_bias",
+    "layer_replication": "replicated layers change the base's architecture; train the adapter on the base as released",
+    "trainable_token_indices": "trained token embeddings are not part of a plain LoRA adapter; train without them",
+    "alora_invocation_tokens": "activated LoRA depends on tokens of the prompt, which the serving engine does not look "
+    "at; train a plain LoRA adapter",
 }
+
+TENSORS: Mapping[str, str] = {
+    r"lora_embedding_[AB]$": "LoRA on embeddings is not carried over; target linear modules of the blocks",
+    r"(^|[._])experts\.": "LoRA on experts (MoE) is laid out differently by each version of PEFT; "
+    "target the linear modules outside of the experts",
+    r"\.(lm_head|embed_out|score|classifier)\.lora_[AB]\.weight$": "LoRA on the output head is not carried over; "
+    "leave it out of target_modules",
+    r"\.(embed_tokens|wte|wpe|embed_in|lm_head|embed_out)\.weight$": "it replaces the base's embeddings or head, "
+    "resized or trained, by the old base's; train it with the base's vocabulary, or save it again with "
+    "save_embedding_layers=False if they are unchanged",
+    r"\.bias$": "trained biases are not carried over; train the adapter with bias 'none'",
+}
+"""Why a tensor beside those of the linear modules is not carried over, by a pattern of its name."""
 
 
 def check_files(folder: Path) -> None:
@@ -92,7 +111,10 @@ def check_supported(config: Mapping[str, object]) -> None:
     if "auto_map" in config:
         raise IntegrityError("adapter_config.json has auto_map, which loads code from elsewhere; remove it")
     if config.get("peft_type") != "LORA":
-        raise IncompatibleError(f"the adapter is of type {config.get('peft_type')!r}; only LORA can be carried over")
+        raise IncompatibleError(
+            f"the adapter is of type {config.get('peft_type')!r}; only LORA can be carried over: "
+            "where PEFT supports it, convert the adapter with peft.save_as_lora()"
+        )
     if config.get("task_type") not in {"CAUSAL_LM", None}:
         raise IncompatibleError(f"the adapter is for task {config['task_type']!r}; only CAUSAL_LM can be carried over")
     init = config.get("init_lora_weights", True)
@@ -102,9 +124,32 @@ def check_supported(config: Mapping[str, object]) -> None:
             "path_initial_model_for_weight_conversion"
         )
     if config.get("bias", "none") != "none":
-        raise IncompatibleError("the adapter trains biases; only adapters with bias 'none' can be carried over")
+        raise IncompatibleError(
+            f"the adapter trains biases (bias: {config['bias']!r}), which the serving engine does not load; "
+            "train it with bias 'none'"
+        )
     for field, value in config.items():
         if field in METADATA | HANDLED | INERT_WITHOUT_THEIR_SWITCH | {"bias"} or not value:
             continue
-        reason = REASONS.get(field, "it is not known what it changes")
-        raise IncompatibleError(f"the adapter sets {field}: {reason}")
+        named = f" ({', '.join(map(str, value))})" if isinstance(value, list) else ""
+        reason = REASONS.get(field, "it is not known what it changes; remove it if it has no effect")
+        raise IncompatibleError(f"the adapter sets {field}{named}: {reason}")
+
+
+def check_nothing_else(names: Iterable[str]) -> None:
+    """Check the tensors of an adapter that do not belong to a linear module which it adapts.
+
+    Raises:
+        IncompatibleError: A tensor is of a kind that is not carried over.
+        IntegrityError: Nothing explains a tensor.
+    """
+    left = sorted(names)
+    for name in left:
+        for pattern, reason in TENSORS.items():
+            if re.search(pattern, name):
+                raise IncompatibleError(f"{name}: {reason}")
+    if left:
+        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        raise IntegrityError(
+            f"the adapter holds tensors that its configuration does not explain: {', '.join(left[:SHOWN])}{more}"
+        )

@@ -6,7 +6,6 @@ memory is that of the largest pair and of one block's factors, whatever the size
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,18 +14,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError
+from relora_trainer.blocks import LinearWeight, check_same_blocks, open_base
+from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
 from relora_trainer.projection import ITERATIONS, Projection, project
-from relora_trainer.tensorfile import TensorEntry, TensorFile, open_model, open_tensors
+from relora_trainer.tensorfile import TensorFile, open_tensors
 
 MAX_RANK = 64
 ALGORITHM = "randomized-subspace-iteration/1"
 REPORT = "delta.json"
 METADATA_KEY = "modules"
-BLOCK = re.compile(r"(?P<stack>(?:.*\.)?layers)\.(?P<index>\d+)\..+")
-MATRIX = 2
-SHOWN_DIFFERENCES = 5
 
 
 @dataclass(frozen=True)
@@ -52,50 +49,6 @@ Progress = Callable[[str, int, int], None]
 """Called after each module with its name, the count of modules done and the count of all."""
 
 
-def decoder_blocks(tensors: Mapping[str, TensorEntry]) -> dict[tuple[str, int], dict[str, TensorEntry]]:
-    """Group the tensors of the decoder blocks by block, in order. Embeddings, final norm and head are left out."""
-    blocks: dict[tuple[str, int], dict[str, TensorEntry]] = {}
-    for name, entry in tensors.items():
-        if match := BLOCK.fullmatch(name):
-            blocks.setdefault((match["stack"], int(match["index"])), {})[name] = entry
-    return dict(sorted(blocks.items()))
-
-
-def linear_modules(tensors: Mapping[str, TensorEntry]) -> dict[str, tuple[int, int]]:
-    """Return name and `(out, in)` of every linear module of the decoder blocks."""
-    return {
-        name.removesuffix(".weight"): (entry.shape[0], entry.shape[1])
-        for block in decoder_blocks(tensors).values()
-        for name, entry in block.items()
-        if _is_linear(entry)
-    }
-
-
-def check_same_architecture(old: Mapping[str, TensorEntry], new: Mapping[str, TensorEntry]) -> None:
-    """Compare names and shapes of the tensors of the decoder blocks.
-
-    Raises:
-        IncompatibleError: They differ, or there are none; the message names the first differences.
-    """
-    before = {name: entry.shape for block in decoder_blocks(old).values() for name, entry in block.items()}
-    after = {name: entry.shape for block in decoder_blocks(new).values() for name, entry in block.items()}
-    if not linear_modules(old):
-        raise IncompatibleError("the old base has no linear weights named ….layers.<n>.….weight: unknown architecture")
-    differences = [f"{name} is gone" for name in sorted(before.keys() - after.keys())]
-    differences += [f"{name} is new" for name in sorted(after.keys() - before.keys())]
-    differences += [
-        f"{name} was {list(before[name])} and is {list(after[name])}"
-        for name in sorted(before.keys() & after.keys())
-        if before[name] != after[name]
-    ]
-    if differences:
-        more = len(differences) - SHOWN_DIFFERENCES
-        tail = f"; and {more} more" if more > 0 else ""
-        raise IncompatibleError(
-            "the two bases have different architectures: " + "; ".join(differences[:SHOWN_DIFFERENCES]) + tail
-        )
-
-
 def compute_delta(
     old_base: Path, new_base: Path, out: Path, *, rank: int = MAX_RANK, progress: Progress | None = None
 ) -> dict[str, ModuleDelta]:
@@ -108,19 +61,19 @@ def compute_delta(
         IntegrityError: A weights file is damaged.
         NonFiniteError: A weight holds NaN or infinity.
     """
-    old, new = open_model(old_base), open_model(new_base)
-    check_same_architecture(old, new)
+    old, new = open_base(old_base), open_base(new_base)
+    check_same_blocks(old, new)
     out.mkdir(parents=True, exist_ok=True)
-    total = len(linear_modules(old))
+    total = len(old.linear_shapes)
     modules: dict[str, ModuleDelta] = {}
-    for number, block in enumerate(decoder_blocks(old).values()):
+    for number, block in enumerate(old.blocks):
         path = out / f"block-{number:05d}.safetensors"
         if not path.is_file():
             tensors: dict[str, Tensor] = {}
             described: dict[str, ModuleDelta] = {}
-            for entry in sorted(filter(_is_linear, block.values()), key=lambda entry: (entry.path, entry.offset)):
-                name = entry.name.removesuffix(".weight")
-                projection, weight_norm = _project_pair(entry, new[entry.name], rank)
+            after = new.linear(block)
+            for name, weight in old.linear(block).items():
+                projection, weight_norm = _project_pair(f"{name}.weight", weight, after[name], rank)
                 described[name] = ModuleDelta(
                     file=path.name,
                     rank=projection.factors.rank,
@@ -198,21 +151,17 @@ def open_delta(folder: Path) -> Delta:
     return Delta(folder, modules)
 
 
-def _is_linear(entry: TensorEntry) -> bool:
-    return entry.name.endswith(".weight") and len(entry.shape) == MATRIX
-
-
-def _project_pair(old: TensorEntry, new: TensorEntry, rank: int) -> tuple[Projection, float]:
+def _project_pair(name: str, old: LinearWeight, new: LinearWeight, rank: int) -> tuple[Projection, float]:
     """Project one module's delta, in float32 from the stored precision; also return ‖W‖_F."""
     before, after = old.read(), new.read()
-    weight_norm = _finite_norm(before, old.name, "old")
+    weight_norm = _finite_norm(before, name, "old")
     unchanged = before.dtype == after.dtype and torch.equal(before, after)
     if unchanged:
         delta = torch.zeros(old.shape)
     else:
-        _finite_norm(after, new.name, "new")
+        _finite_norm(after, name, "new")
         delta = after.float() - before.float()
-    return project(delta, rank, name=old.name), weight_norm
+    return project(delta, rank, name=name), weight_norm
 
 
 def _finite_norm(weight: Tensor, name: str, base: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from relora_trainer.errors import IncompatibleError
@@ -18,12 +19,13 @@ from relora_trainer.factors import Factors
 class LoraLinear(nn.Module):
     """y = W·x + s·B·(A·dropout(x)), with `lora_a` `(r, in)` and `lora_b` `(out, r)` in float32."""
 
-    def __init__(self, base: nn.Linear, rank: int, dropout: float) -> None:
+    def __init__(self, base: nn.Linear | Conv1D, rank: int, dropout: float) -> None:
         super().__init__()
         self.base = base
         device = base.weight.device
-        self.lora_a = nn.Parameter(torch.zeros(rank, base.in_features, device=device))
-        self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
+        rows, columns = base.weight.T.shape if isinstance(base, Conv1D) else base.weight.shape
+        self.lora_a = nn.Parameter(torch.zeros(rank, columns, device=device))
+        self.lora_b = nn.Parameter(torch.zeros(rows, rank, device=device))
         self.dropout = nn.Dropout(dropout)
         self.scaling = 1.0
 
@@ -51,7 +53,7 @@ class LoraModel:
                 linear = model.get_submodule(name)
             except AttributeError:
                 linear = None
-            if not isinstance(linear, nn.Linear):
+            if not isinstance(linear, nn.Linear | Conv1D):
                 raise IncompatibleError(f"{name} is not a linear module of the base")
             layer = LoraLinear(linear, rank, dropout)
             setattr(model.get_submodule(parent), child, layer)

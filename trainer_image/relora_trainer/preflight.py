@@ -3,13 +3,11 @@
 Only headers and JSON files are read. A refusal names what differs, so that its reader knows what to change.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from relora_trainer.delta import check_same_architecture
-from relora_trainer.errors import IncompatibleError, IntegrityError
-from relora_trainer.tensorfile import TensorEntry, open_model
+from relora_trainer.blocks import BaseWeights, check_same_blocks, open_base, read_json
+from relora_trainer.errors import IncompatibleError
 
 CONFIG_KEYS = (
     "architectures",
@@ -25,22 +23,22 @@ CONFIG_KEYS = (
 SHOWN = 3
 
 
-def check_bases(old: Path, new: Path) -> dict[str, TensorEntry]:
-    """Compare two base folders and return the tensors of the new one.
+def check_bases(old: Path, new: Path) -> BaseWeights:
+    """Compare two base folders and return the weights of the new one.
 
     Raises:
         IncompatibleError: Architecture, shapes or tokenizer differ.
         IntegrityError: A file is missing or damaged.
     """
-    before, after = _json(old / "config.json"), _json(new / "config.json")
+    before, after = read_json(old / "config.json"), read_json(new / "config.json")
     differing = [key for key in CONFIG_KEYS if before.get(key) != after.get(key)]
     if differing:
         changes = "; ".join(f"{key} was {before.get(key)} and is {after.get(key)}" for key in differing)
         raise IncompatibleError(f"the two bases have different configurations: {changes}")
-    tensors = open_model(new)
-    check_same_architecture(open_model(old), tensors)
+    weights = open_base(new)
+    check_same_blocks(open_base(old), weights)
     check_tokenizers(old, new)
-    return tensors
+    return weights
 
 
 def check_tokenizers(old: Path, new: Path) -> None:
@@ -50,7 +48,7 @@ def check_tokenizers(old: Path, new: Path) -> None:
         IncompatibleError: They differ; the message names the first tokens or parts that do.
         IntegrityError: A tokenizer.json is missing or damaged.
     """
-    before, after = _json(old / "tokenizer.json"), _json(new / "tokenizer.json")
+    before, after = read_json(old / "tokenizer.json"), read_json(new / "tokenizer.json")
     changed = _changed_tokens(_vocabulary(before), _vocabulary(after))
     if changed:
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
@@ -79,15 +77,3 @@ def _changed_tokens(before: Mapping[str, object], after: Mapping[str, object]) -
         if before[token] != after[token]
     ]
     return gone + new + moved
-
-
-def _json(path: Path) -> dict[str, object]:
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise IntegrityError(f"the base has no {path.name}") from error
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{path.name} of the base is not JSON") from error
-    if not isinstance(value, dict):
-        raise IntegrityError(f"{path.name} of the base is not a JSON object")
-    return value

@@ -15,7 +15,6 @@ from relora_contract.report import MetricValue
 from relora_contract.request import BaseRef
 from relora_trainer.adapter import Adapter, read_adapter, write_adapter
 from relora_trainer.datasets import Parts
-from relora_trainer.delta import linear_modules
 from relora_trainer.errors import IncompatibleError
 from relora_trainer.execution import StepContext, StepResult, versions
 from relora_trainer.factors import Factors
@@ -59,7 +58,7 @@ class Readapting:
             old = self.workspace.base(request.source_base)
             new = self.workspace.base(request.target_base)
             folder = self.workspace.adapter(self.item.adapter)
-            adapter = read_adapter(folder, linear_modules(check_bases(old, new)))
+            adapter = read_adapter(folder, check_bases(old, new).linear_shapes)
         if adapter.rank > self.item.max_lora_rank:
             raise IncompatibleError(
                 f"the adapter has rank {adapter.rank}, its server allows {self.item.max_lora_rank}: "

@@ -117,16 +117,15 @@ def test_the_stored_precision_is_kept(folder: Path, make_base: MakeBase, tmp_pat
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"peft_type": "ADALORA"}, IncompatibleError, "ADALORA"),
+        ({"peft_type": "ADALORA"}, IncompatibleError, r"ADALORA.*save_as_lora"),
         ({"peft_type": "IA3"}, IncompatibleError, "IA3"),
         ({"task_type": "SEQ_CLS"}, IncompatibleError, "SEQ_CLS"),
         ({"init_lora_weights": "pissa"}, IncompatibleError, "path_initial_model_for_weight_conversion"),
         ({"init_lora_weights": "pissa_niter_16"}, IncompatibleError, "pissa_niter_16"),
         ({"init_lora_weights": "olora"}, IncompatibleError, "olora"),
         ({"use_dora": True}, IncompatibleError, "DoRA"),
-        ({"modules_to_save": ["lm_head"]}, IncompatibleError, "modules_to_save"),
+        ({"modules_to_save": ["lm_head"]}, IncompatibleError, r"modules_to_save \(lm_head\): .*train"),
         ({"target_parameters": ["experts.gate_up_proj"]}, IncompatibleError, "MoE"),
-        ({"fan_in_fan_out": True}, IncompatibleError, "Conv1D"),
         ({"bias": "all"}, IncompatibleError, "biases"),
         ({"lora_bias": True}, IncompatibleError, "lora_bias"),
         ({"a_field_of_the_future": True}, IncompatibleError, "a_field_of_the_future"),
@@ -191,7 +190,18 @@ def test_a_header_above_a_megabyte_is_not_read(folder: Path, make_base: MakeBase
         (lambda t: t.update({KEY: torch.ones(4, 32, dtype=torch.float64)}), IntegrityError, "float64"),
         (lambda t: t.update({KEY: t[KEY].half()}), IntegrityError, "mixes precisions"),
         (lambda t: t.pop(KEY), IntegrityError, "lacks tensor"),
-        (lambda t: t.update({"base_model.model.lm_head.lora_A.weight": torch.ones(4, 32)}), IntegrityError, "lm_head"),
+        (lambda t: t.update({"base_model.model.what.lora_A.weight": torch.ones(4, 32)}), IntegrityError, "what"),
+        *(
+            (lambda t, name=name: t.update({f"base_model.model.{name}": torch.ones(4)}), IncompatibleError, remedy)
+            for name, remedy in {
+                "lm_head.lora_A.weight": "leave it out of target_modules",
+                "lm_head.weight": "save_embedding_layers=False",
+                "model.embed_tokens.weight": "save_embedding_layers=False",
+                "model.embed_tokens.lora_embedding_A": "linear modules of the blocks",
+                "model.layers.0.mlp.experts.0.w1.lora_A.weight": "outside of the experts",
+                "model.layers.0.self_attn.q_proj.base_layer.bias": "bias 'none'",
+            }.items()
+        ),
     ],
 )
 def test_unexpected_tensors_are_refused(

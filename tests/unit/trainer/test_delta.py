@@ -28,6 +28,7 @@ def base(seed: int = 0, layers: int = 2) -> Tensors:
 def folder(path: Path, tensors: Tensors) -> Path:
     path.mkdir()
     save_file(tensors, path / "model.safetensors")
+    (path / "config.json").write_text('{"model_type": "llama"}')
     return path
 
 
@@ -120,7 +121,7 @@ def test_a_new_head_or_vocabulary_is_not_the_deltas_concern(tmp_path: Path) -> N
 
 
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
-    tensors = {"transformer.h.0.attn.c_attn.weight": torch.ones(4, 4)}
+    tensors = {"encoder.block.0.layer.0.SelfAttention.q.weight": torch.ones(4, 4)}
     with pytest.raises(IncompatibleError, match="unknown architecture"):
         compute_delta(folder(tmp_path / "a", tensors), folder(tmp_path / "b", tensors), tmp_path / "out")
 

@@ -1,0 +1,136 @@
+"""The linear modules of a base's decoder blocks, by name and shape, from its files alone: no model is loaded."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from relora_trainer.errors import IncompatibleError, IntegrityError
+from relora_trainer.tensorfile import TensorEntry, open_model
+
+BLOCK = re.compile(r"(?P<stack>(?:.*\.)?(?:layers|h))\.(?P<index>\d+)\.(?P<rest>.+)")
+BARE_STACKS: Mapping[str, str] = {
+    "layers": "model.layers",
+    "decoder.layers": "model.decoder.layers",
+    "h": "transformer.h",
+}
+"""Stacks of blocks as a checkpoint without a language-model head names them, and as the model with the head does."""
+TRANSPOSED_MODELS = frozenset({"gpt2", "openai-gpt"})
+"""Architectures of Conv1D layers, which store their weights as `(in, out)`."""
+EXPERTS = re.compile(r"(^|[._])experts\.")
+MATRIX = 2
+SHOWN_DIFFERENCES = 5
+
+
+@dataclass(frozen=True)
+class LinearWeight:
+    """The weight of a linear module in its file."""
+
+    entry: TensorEntry
+    transposed: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(out, in)`."""
+        first, second = self.entry.shape
+        return (second, first) if self.transposed else (first, second)
+
+    def read(self) -> Tensor:
+        """Return the weight, `(out, in)`, on the CPU and in its stored precision."""
+        stored = self.entry.read()
+        return stored.T if self.transposed else stored
+
+
+@dataclass(frozen=True)
+class BaseWeights:
+    """The tensors of a base folder.
+
+    Attributes:
+        tensors: By name.
+        transposed: Whether linear weights are stored as `(in, out)`.
+    """
+
+    tensors: Mapping[str, TensorEntry]
+    transposed: bool
+
+    @cached_property
+    def blocks(self) -> dict[tuple[str, int], dict[str, TensorEntry]]:
+        """The tensors of each decoder block, in order, as the model names them; not embeddings, norm and head."""
+        found: dict[tuple[str, int], dict[str, TensorEntry]] = {}
+        for name, entry in self.tensors.items():
+            if match := BLOCK.fullmatch(name):
+                stack, index = BARE_STACKS.get(match["stack"], match["stack"]), int(match["index"])
+                found.setdefault((stack, index), {})[f"{stack}.{index}.{match['rest']}"] = entry
+        return dict(sorted(found.items()))
+
+    def linear(self, block: tuple[str, int]) -> dict[str, LinearWeight]:
+        """Return the linear modules of one block, in the order in which they lie on the disk."""
+        weights = {
+            name.removesuffix(".weight"): LinearWeight(entry, self.transposed)
+            for name, entry in self.blocks[block].items()
+            if name.endswith(".weight") and len(entry.shape) == MATRIX and not EXPERTS.search(name)
+        }
+        return dict(sorted(weights.items(), key=lambda item: (item[1].entry.path, item[1].entry.offset)))
+
+    @cached_property
+    def linear_shapes(self) -> dict[str, tuple[int, int]]:
+        """Name and `(out, in)` of every linear module of the decoder blocks."""
+        return {name: weight.shape for block in self.blocks for name, weight in self.linear(block).items()}
+
+
+def open_base(folder: Path) -> BaseWeights:
+    """Open the weights of a base folder.
+
+    Raises:
+        IntegrityError: A file is missing or damaged.
+    """
+    config = read_json(folder / "config.json")
+    return BaseWeights(open_model(folder), config.get("model_type") in TRANSPOSED_MODELS)
+
+
+def check_same_blocks(old: BaseWeights, new: BaseWeights) -> None:
+    """Compare names and shapes of the tensors of the decoder blocks.
+
+    Raises:
+        IncompatibleError: They differ, or there are none; the message names the first differences.
+    """
+    before = {name: entry.shape for block in old.blocks.values() for name, entry in block.items()}
+    after = {name: entry.shape for block in new.blocks.values() for name, entry in block.items()}
+    if not old.linear_shapes:
+        raise IncompatibleError(
+            "the old base has no linear weights named ….layers.<n>.… or ….h.<n>.…: unknown architecture"
+        )
+    differences = [f"{name} is gone" for name in sorted(before.keys() - after.keys())]
+    differences += [f"{name} is new" for name in sorted(after.keys() - before.keys())]
+    differences += [
+        f"{name} was {list(before[name])} and is {list(after[name])}"
+        for name in sorted(before.keys() & after.keys())
+        if before[name] != after[name]
+    ]
+    if differences:
+        more = len(differences) - SHOWN_DIFFERENCES
+        tail = f"; and {more} more" if more > 0 else ""
+        raise IncompatibleError(
+            "the two bases have different architectures: " + "; ".join(differences[:SHOWN_DIFFERENCES]) + tail
+        )
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Return the JSON object in a file of a base.
+
+    Raises:
+        IntegrityError: It is missing or malformed.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise IntegrityError(f"the base has no {path.name}") from error
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path.name} of the base is not JSON") from error
+    if not isinstance(value, dict):
+        raise IntegrityError(f"{path.name} of the base is not a JSON object")
+    return value
