@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from fleet.builders import digest
@@ -46,6 +47,8 @@ class StepEnd:
     adapter: str | None = None
     accuracy: str = "0.9"
     oom: bool = False
+    seconds: float = 0
+    """How long the step ran until it ended now."""
 
 
 Script = Callable[[SimJob, str], StepEnd]
@@ -107,7 +110,7 @@ def run(world: World, job: SimJob, script: Script = all_pass, *, lose_pod: bool 
         containers.append(
             ContainerView(
                 name=step,
-                started_at=world.now,
+                started_at=world.now - timedelta(seconds=end.seconds),
                 finished_at=world.now,
                 exit_code=end.exit_code,
                 reason="OOMKilled" if end.oom else "Error" if end.exit_code else "Completed",

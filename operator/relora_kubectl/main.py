@@ -1,0 +1,131 @@
+"""The command `kubectl-relora`, which kubectl runs as `kubectl relora`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+import typer
+
+from relora_kubectl.cluster import Cluster
+from relora_kubectl.connection import connect
+from relora_kubectl.errors import ExitCode, PluginError
+from relora_kubectl.looks import StatusLook
+from relora_kubectl.output import Output, printed
+from relora_kubectl.status_text import status_blocks
+from relora_kubectl.terminal import status_screen
+from relora_kubectl.watch import follower, watch
+
+EXIT_CODES = """\
+Exit codes: 0 done; 1 it failed, or would be refused; 2 wrong usage; 3 the cluster cannot be asked: no connection,
+no right, no such kind."""
+
+Result = TypeVar("Result")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Releases of base models, the adapters that follow them, and the servers that serve both.",
+    epilog=EXIT_CODES,
+)
+
+ContextOption = Annotated[str | None, typer.Option("--context", help="The kubeconfig's context to use.")]
+KubeconfigOption = Annotated[
+    str | None, typer.Option("--kubeconfig", metavar="FILE", help="Default: $KUBECONFIG, else ~/.kube/config.")
+]
+NamespaceOption = Annotated[str | None, typer.Option("--namespace", "-n", help="The namespace to look in.")]
+AllOption = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look in all namespaces.")]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or json.", show_choices=False)]
+
+
+@app.callback()
+def _commands() -> None:
+    """Make every command a subcommand, even while there is only one."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which cluster a command is for."""
+
+    kubeconfig: str | None
+    context: str | None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _run(where: Where, work: Callable[[Cluster], Awaitable[Result]]) -> Result:
+    """Connect, work, and tell on standard error what could not be read."""
+
+    async def connected() -> Result:
+        async with connect(where.kubeconfig, where.context) as cluster:
+            result = await work(cluster)
+            for problem in dict.fromkeys(cluster.unreadable):
+                typer.echo(f"warning: {problem}", err=True)
+            return result
+
+    return asyncio.run(connected())
+
+
+def _scope(namespace: str | None, *, everywhere: bool, default: str) -> str:
+    """Return the namespace to look in; empty for all."""
+    if namespace is not None and everywhere:
+        raise PluginError("give -n or -A, not both", ExitCode.USAGE)
+    if everywhere:
+        return ""
+    return default if namespace is None else namespace
+
+
+@app.command(epilog=EXIT_CODES)
+def status(
+    release: Annotated[
+        str | None, typer.Argument(help="Name of a BaseModelRelease. Default: all that are not superseded.")
+    ] = None,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow until the release is complete: 0 when all were promoted.")
+    ] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 2.0,
+    namespace: NamespaceOption = None,
+    everywhere: AllOption = False,
+    output: OutputOption = Output.TEXT,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Show how far releases have come, which servers wait for whom, what failed, and what to do.
+
+    A release counts the bindings of the whole fleet. Its servers are looked for in all namespaces, unless -n names one.
+
+    On a terminal each phase has a bar. In a pipe there is one line a release, and with --watch one line a change.
+
+    \b
+    Examples:
+      kubectl relora status                          all releases that are in use or under way
+      kubectl relora status smollm2-135m-r2 -w       follow one; ends 0 when all were promoted, 1 when some failed
+      kubectl relora status -o json | jq '.releases[].phases'
+    """  # noqa: D301 - the backslash keeps the examples' lines
+    scope = _scope(namespace, everywhere=everywhere, default="")
+
+    async def work(cluster: Cluster) -> ExitCode:
+        look = StatusLook(cluster, release, scope)
+        if follow:
+            return await watch(look, follower(output), clock=_now, interval_seconds=interval)
+        view = await look(_now())
+        printed(view, output, status_blocks(view), lambda: status_screen(view))
+        return ExitCode.DONE
+
+    raise typer.Exit(_run(Where(kubeconfig, context), work))
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="kubectl relora")
+    except PluginError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.code)

@@ -1,0 +1,46 @@
+"""What `kubectl relora` prints, for people to judge its look."""
+
+from collections.abc import Callable, Iterable
+from io import StringIO
+
+from rich.console import Console, RenderableType
+
+from fleet.world import World
+from plugin.stories import ended, half_way
+from relora_kubectl.status import StatusView, status_view
+from relora_kubectl.status_text import status_blocks
+from relora_kubectl.tables import Block, plain
+from relora_kubectl.terminal import status_screen
+
+Expect = Callable[[str, str], None]
+
+
+def piped(blocks: Iterable[Block]) -> str:
+    return "".join(f"{line}\n" for line in plain(blocks))
+
+
+def screen(drawn: RenderableType) -> str:
+    """Return what a terminal of 110 columns without colours shows."""
+    text = StringIO()
+    Console(file=text, width=110, force_terminal=True, color_system=None, highlight=False).print(drawn)
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+
+
+def status_of(world: World) -> StatusView:
+    return status_view(
+        list(world.releases.values()),
+        name=None,
+        servers=list(world.servers.values()),
+        bindings=list(world.bindings.values()),
+        now=world.now,
+    )
+
+
+def test_a_release_half_way(expect: Expect) -> None:
+    view = status_of(half_way())
+    expect("plugin/status-half-way.txt", piped(status_blocks(view)))
+    expect("plugin/status-half-way-terminal.txt", screen(status_screen(view)))
+
+
+def test_a_release_that_was_promoted(expect: Expect) -> None:
+    expect("plugin/status-promoted-terminal.txt", screen(status_screen(status_of(ended()))))
