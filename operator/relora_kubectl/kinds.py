@@ -11,14 +11,14 @@ from relora_contract.api.server import AdapterServer
 from relora_kubectl.errors import ExitCode, PluginError
 from relora_operator.kube.resources import BINDINGS, PROFILES, RELEASES, SERVERS, ResourceType
 
-Model = TypeVar("Model", bound=ApiObject)
+Model_co = TypeVar("Model_co", bound=ApiObject, covariant=True)
 
 
 @dataclass(frozen=True)
-class Kind(Generic[Model]):
+class Kind(Generic[Model_co]):
     """A kind of ours: how its objects are read."""
 
-    model: type[Model]
+    model: type[Model_co]
     resource: ResourceType
 
     @property
@@ -38,7 +38,8 @@ BINDING = Kind(AdapterBinding, BINDINGS)
 SERVER = Kind(AdapterServer, SERVERS)
 PROFILE = Kind(TrainerProfile, PROFILES)
 
-AnyKind = Kind[BaseModelRelease] | Kind[AdapterBinding] | Kind[AdapterServer]
+AnyKind = Kind[BaseModelRelease | AdapterBinding | AdapterServer]
+"""A kind whose objects the operator brings forward, and people name."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ from datetime import datetime
 from relora_contract.api.binding import AdapterBinding
 from relora_kubectl.cluster import Cluster
 from relora_kubectl.errors import ExitCode, PluginError
-from relora_kubectl.kinds import BINDING, RELEASE, SERVER
+from relora_kubectl.history import HistoryView, binding_history, server_history
+from relora_kubectl.kinds import BINDING, RELEASE, SERVER, Reference, full_name, parse_reference
+from relora_kubectl.retry import NothingToRetryError, retried
 from relora_kubectl.status import StatusView, selected, status_view, under_way
+from relora_operator.core.times import timestamp
 
 BINDINGS_EVERY_SECONDS = 30
 """Bindings only tell how long steps take: while one watches, they are read less often than the rest."""
@@ -47,3 +50,50 @@ class StatusLook:
 
     def _stale(self, now: datetime) -> bool:
         return self._read_at is None or (now - self._read_at).total_seconds() >= BINDINGS_EVERY_SECONDS
+
+
+async def look_back(cluster: Cluster, namespace: str, name: str) -> HistoryView:
+    """Return the history of a binding or a server.
+
+    Args:
+        cluster: Where to look.
+        namespace: Namespace of the object.
+        name: `NAME` or `KIND/NAME`.
+
+    Raises:
+        PluginError: There is no such object, or a binding and a server have the name.
+    """
+    found: list[HistoryView] = []
+    wanted = parse_reference(name, (BINDING, SERVER)) if "/" in name else None
+    plain_name = wanted.name if wanted is not None else name
+    if wanted is None or wanted.kind is BINDING:
+        binding = await cluster.find(BINDING, namespace, plain_name)
+        found += [binding_history(binding)] if binding is not None else []
+    if wanted is None or wanted.kind is SERVER:
+        server = await cluster.find(SERVER, namespace, plain_name)
+        found += [server_history(server)] if server is not None else []
+    if not found:
+        kinds = wanted.kind.resource.kind if wanted is not None else "AdapterBinding or AdapterServer"
+        raise PluginError(f"no {kinds} is named {full_name(namespace, plain_name)}", ExitCode.REFUSED)
+    if len(found) > 1:
+        raise PluginError(f"a binding and a server are named {name}: write adb/{name} or ads/{name}", ExitCode.USAGE)
+    return found[0]
+
+
+async def ask_again(cluster: Cluster, namespace: str, wanted: Reference, now: datetime) -> str:
+    """Ask for another attempt, if there is anything to try again; return what starts again.
+
+    Raises:
+        PluginError: There is no such object, nothing to try again, or no right to ask for it.
+    """
+    namespace = namespace if wanted.kind.resource.namespaced else ""
+    one = await cluster.find(wanted.kind, namespace, wanted.name)
+    named = f"{wanted.kind.resource.kind} {full_name(namespace, wanted.name)}"
+    if one is None:
+        raise PluginError(f"{named} does not exist", ExitCode.REFUSED)
+    try:
+        told = retried(one)
+    except NothingToRetryError as error:
+        raise PluginError(f"{named}: nothing to retry: {error}", ExitCode.REFUSED) from error
+    await cluster.request_retry(wanted.kind, one.metadata, timestamp(now))
+    return f"{named}: {told}"

@@ -12,10 +12,12 @@ import typer
 from relora_kubectl.cluster import Cluster
 from relora_kubectl.connection import connect
 from relora_kubectl.errors import ExitCode, PluginError
-from relora_kubectl.looks import StatusLook
+from relora_kubectl.history_text import history_blocks
+from relora_kubectl.kinds import BINDING, RELEASE, SERVER, parse_reference
+from relora_kubectl.looks import StatusLook, ask_again, look_back
 from relora_kubectl.output import Output, printed
 from relora_kubectl.status_text import status_blocks
-from relora_kubectl.terminal import status_screen
+from relora_kubectl.terminal import rendered, status_screen
 from relora_kubectl.watch import follower, watch
 
 EXIT_CODES = """\
@@ -97,7 +99,9 @@ def status(
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Show how far releases have come, which servers wait for whom, what failed, and what to do.
+    """Show how far releases have come.
+
+    Also which servers wait for whom, what failed, and what to do.
 
     A release counts the bindings of the whole fleet. Its servers are looked for in all namespaces, unless -n names one.
 
@@ -120,6 +124,63 @@ def status(
         return ExitCode.DONE
 
     raise typer.Exit(_run(Where(kubeconfig, context), work))
+
+
+@app.command(epilog=EXIT_CODES)
+def history(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a binding or a server: NAME, adb/NAME or ads/NAME.")],
+    *,
+    namespace: NamespaceOption = None,
+    output: OutputOption = Output.TEXT,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Show what a binding or a server went through.
+
+    It shows what the status records: of a binding the pair in use, the candidate with its steps and verdicts, and the
+    pair that gave way to a newer release; of a server its sets, and those whose roll-out was taken back.
+
+    \b
+    Examples:
+      kubectl relora history section-classifier -n team     a binding
+      kubectl relora history ads/vllm -n serving            a server
+    """  # noqa: D301 - the backslash keeps the examples' lines
+
+    async def work(cluster: Cluster) -> None:
+        view = await look_back(cluster, namespace or cluster.namespace, name)
+        blocks = history_blocks(view)
+        printed(view, output, blocks, lambda: rendered(blocks))
+
+    _run(Where(kubeconfig, context), work)
+
+
+@app.command(epilog=EXIT_CODES)
+def retry(
+    name: Annotated[str, typer.Argument(metavar="KIND/NAME", help="adb/NAME, ads/NAME or bmr/NAME.")],
+    *,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Try again what ended without success.
+
+    That is a re-adaptation (adb), a roll-out that was taken back (ads), or the deltas of a release (bmr).
+
+    Sets the annotation relora.dev/retryRequestedAt. Finished steps are not repeated. When there is nothing to try again
+    it changes nothing, says why and ends with 1.
+
+    \b
+    Examples:
+      kubectl relora retry adb/section-classifier -n team
+      kubectl relora retry ads/vllm -n serving
+      kubectl relora retry bmr/smollm2-135m-r2
+    """  # noqa: D301 - the backslash keeps the examples' lines
+    wanted = parse_reference(name, (BINDING, SERVER, RELEASE))
+
+    async def work(cluster: Cluster) -> str:
+        return await ask_again(cluster, namespace or cluster.namespace, wanted, _now())
+
+    typer.echo(_run(Where(kubeconfig, context), work))
 
 
 def main() -> None:

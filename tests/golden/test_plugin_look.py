@@ -6,7 +6,9 @@ from io import StringIO
 from rich.console import Console, RenderableType
 
 from fleet.world import World
-from plugin.stories import ended, half_way
+from plugin.stories import ended, half_way, rolled_back
+from relora_kubectl.history import binding_history, server_history
+from relora_kubectl.history_text import history_blocks
 from relora_kubectl.status import StatusView, status_view
 from relora_kubectl.status_text import status_blocks
 from relora_kubectl.tables import Block, plain
@@ -44,3 +46,8 @@ def test_a_release_half_way(expect: Expect) -> None:
 
 def test_a_release_that_was_promoted(expect: Expect) -> None:
     expect("plugin/status-promoted-terminal.txt", screen(status_screen(status_of(ended()))))
+
+
+def test_the_histories_of_a_binding_and_of_a_server(expect: Expect) -> None:
+    expect("plugin/history-binding.txt", piped(history_blocks(binding_history(half_way().binding(namespace="beta")))))
+    expect("plugin/history-server.txt", piped(history_blocks(server_history(rolled_back().server()))))

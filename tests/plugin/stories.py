@@ -4,7 +4,7 @@ from copy import deepcopy
 from functools import cache
 
 from fleet.builders import make_binding, make_release, make_server
-from fleet.jobs import Script, SimJob, StepEnd, run
+from fleet.jobs import Script, SimJob, StepEnd, exits, run
 from fleet.world import World
 from relora_contract.report import Verdict
 
@@ -62,3 +62,16 @@ def ended(*failing: str) -> World:
 @cache
 def _ended(*failing: str) -> World:
     return apply_r2(fleet("alpha", "beta")).live_on(below(*failing))
+
+
+def rolled_back() -> World:
+    """Release r2 after its set was taken back from the server."""
+    world = apply_r2(fleet("alpha", "beta")).run_all(below()).settle()
+    world.stick(failing="init container relora-fetch: exit code 45").settle().wait(seconds=1801).settle()
+    return world.roll_out().settle()
+
+
+def without_delta() -> World:
+    """Release r2 after its delta could not be made."""
+    world = fleet("alpha").add(make_release("r2", "r1", minutes=10)).settle()
+    return world.run_all(exits(45, at_step="delta")).settle()
