@@ -106,7 +106,7 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
     server, live = context.server, live_set(context.target)
     name = served_name(binding, server.metadata.namespace)
     admitted = membership(server, live, context.members, context.namespaces)
-    stalled = _stalled(server)
+    stalled = server_wide_refusal(server)
     if stalled is None or stalled.reason is not Reason.TARGET_CONFLICT:
         stalled = target_refusal(server, context.target) or stalled
     refusal = admitted.refused.get(binding_key(binding)) or stalled
@@ -133,7 +133,8 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
     )
 
 
-def _stalled(server: AdapterServer) -> Refusal | None:
+def server_wide_refusal(server: AdapterServer) -> Refusal | None:
+    """Return why no binding of the server can be served, as its condition Stalled tells it."""
     conditions = server.status.conditions
     reason = reason_of(conditions, ServerConditionType.STALLED)
     if not holds(conditions, ServerConditionType.STALLED) or reason not in SERVER_WIDE:
