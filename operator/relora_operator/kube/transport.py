@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
@@ -54,7 +55,11 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """The transport of `kubernetes.aio`. Raw JSON instead of its models: they would cost tens of megabytes."""
+    """The transport of `kubernetes.aio`, with its credentials and its connections.
+
+    Raw JSON instead of its models, which would cost tens of megabytes, and past its serialization, which would look at
+    every field of a body that is JSON already.
+    """
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
@@ -96,21 +101,21 @@ class HttpTransport:
         headers: Mapping[str, str],
         timeout_seconds: float,
     ) -> tuple[int, bytes, Mapping[str, str]]:
-        all_headers = {"Accept": "application/json", "Content-Type": "application/json", **headers}
-        method, url, header_params, payload, _ = await self._api.param_serialize(
-            verb,
-            path,
-            query_params=list(query.items()),
-            header_params=all_headers,
-            body=body,
-            auth_settings=["BearerToken"],
-        )
+        configuration = self._api.configuration
+        credentials: str | None = await configuration.get_api_key_with_prefix("BearerToken")
+        all_headers = {
+            **self._api.default_headers,
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            **({"Authorization": credentials} if credentials else {}),
+            **headers,
+        }
         async with asyncio.timeout(timeout_seconds):
             answer = await self._api.call_api(
-                method,
-                url,
-                header_params=header_params,
-                body=payload,
+                verb,
+                f"{configuration.host}{path}{f'?{urlencode(query)}' if query else ''}",
+                header_params=all_headers,
+                body=body,
                 _request_timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             )
             return answer.status, await answer.read(), answer.headers
