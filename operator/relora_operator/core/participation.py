@@ -106,10 +106,10 @@ class Participant:
     @property
     def wants_delta(self) -> bool:
         """Whether the binding's strategy reads a delta that ends at the release."""
-        status = self.binding.status
-        uses = plan(self.binding.spec.effective_readaptation).uses_delta
+        if self.start.release == self.release or self.binding.status.observed_generation < 0:
+            return False
         on_its_way = self.stage in {Stage.PENDING, Stage.QUEUED, Stage.RUNNING} or self.told is Reason.DELTA_FAILED
-        return uses and on_its_way and self.start.release != self.release and status.observed_generation >= 0
+        return on_its_way and plan(self.binding.spec.effective_readaptation).uses_delta
 
 
 def participants(snapshot: ReleaseSnapshot, chain: Chain) -> Iterator[Participant]:
