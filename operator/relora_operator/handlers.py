@@ -15,6 +15,7 @@ from relora_operator.kube.errors import JsonObject
 from relora_operator.kube.parse import UnreadableError
 from relora_operator.kube.resources import WATCHED, ResourceType
 from relora_operator.loop.intake import Intake
+from relora_operator.storages import NoDiffBase, NoProgress
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def build_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.persistence.finalizer = f"{GROUP}/unused"  # kopf removes its finalizer from what it sees: not another's
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
     settings.watching.server_timeout = _SERVER_SECONDS
