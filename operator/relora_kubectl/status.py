@@ -140,7 +140,7 @@ def _superseded(release: BaseModelRelease) -> bool:
 def under_way(release: BaseModelRelease) -> bool:
     """Tell whether Jobs of the release run or are to come, so that an estimate is of interest."""
     counts = release.status.bindings
-    return counts is not None and counts.pending + counts.running > 0
+    return counts is not None and counts.to_come + counts.running > 0
 
 
 def status_view(
@@ -268,10 +268,10 @@ def _estimate(
     if delta is None:
         return Estimate(basis="no estimate yet: no delta of the model has ended")
     counts = release.status.bindings or BindingCounts()
-    left = counts.pending * sample.seconds + sum(
+    left = counts.to_come * sample.seconds + sum(
         max(0.0, sample.seconds - elapsed) for elapsed in _elapsed(release.metadata.name, bindings, now)
     )
-    slots = max(1, min(release.spec.max_running_jobs, counts.pending + counts.running))
+    slots = max(1, min(release.spec.max_running_jobs, counts.to_come + counts.running))
     seconds = round(delta + left / slots)
     which = "" if times is own else " to earlier releases"
     return Estimate(

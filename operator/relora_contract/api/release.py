@@ -118,6 +118,11 @@ class BindingCounts(Model):
     failed: int = Field(default=0, description="Ended without a passed gate or roll-out; the old pair is kept.")
     skipped: int = Field(default=0, description="Suspended by `spec.suspend` of the binding.")
 
+    @property
+    def to_come(self) -> int:
+        """Bindings whose Job has not started yet."""
+        return self.pending + self.queued
+
 
 class FailureSample(Model):
     """One binding that did not reach this release."""

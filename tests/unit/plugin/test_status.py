@@ -34,7 +34,15 @@ def phases(view: StatusView, name: str = "r2") -> dict[str, int]:
 def test_every_phase_is_counted_and_the_superseded_release_left_out() -> None:
     view = view_of(half_way())
     assert [release.name for release in view.releases] == ["r2"]
-    assert phases(view) == {"pending": 1, "running": 2, "passed": 1, "promoted": 0, "failed": 1}
+    assert phases(view) == {
+        "pending": 0,
+        "queued": 1,
+        "running": 2,
+        "passed": 1,
+        "promoted": 0,
+        "failed": 1,
+        "skipped": 0,
+    }
     assert [release.name for release in view_of(half_way(), "r1").releases] == ["r1"]
 
 
@@ -132,7 +140,7 @@ def test_as_json_the_whole_view_is_printed(run: Run) -> None:
     code, out, err = run(Shelf.of(half_way()), "status", "r2", "-o", "json")
     assert (code, err) == (0, "")
     (release,) = json.loads(out)["releases"]
-    assert release["phases"][1] == {"name": "running", "count": 2}
+    assert release["phases"][2] == {"name": "running", "count": 2}
     assert release["deltas"] == [{"sourceReleaseName": "r1", "state": "Stored", "message": ""}]
     assert json.loads(out)["servers"][0]["status"]["remedy"]
 

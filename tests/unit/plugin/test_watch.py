@@ -46,7 +46,7 @@ async def test_one_line_is_printed_for_each_change(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert code is ExitCode.REFUSED
     assert [line.split()[1] for line in lines] == ["release", "server", "release", "server"]
-    assert "release r2: InProgress; 1 pending, 2 running" in lines[0]
+    assert "release r2: InProgress; 0 pending, 1 queued, 2 running" in lines[0]
     assert "release r2: CompletedWithFailures" in lines[2]
 
 

@@ -59,8 +59,13 @@ def test_bindings_are_counted_by_state_from_the_releases_statuses() -> None:
 
     counts = {sample.labels["state"]: sample.value for sample in family.samples}
     assert counts == {
-        **{"pending": 0, "queued": 0, "running": 0, "passed": 0},
-        **{"promoted": 2, "failed": 1, "skipped": 0},
+        "pending": 0,
+        "queued": 0,
+        "running": 0,
+        "passed": 0,
+        "promoted": 2,
+        "failed": 1,
+        "skipped": 0,
     }
 
 
