@@ -35,6 +35,7 @@ class Fleet:
                     source=source,
                     serverRef={"name": "vllm"},
                     servedName=f"{name}-served",
+                    updatePolicy={"mode": "Automatic"},
                 )
             )
 

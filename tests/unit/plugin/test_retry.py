@@ -10,6 +10,7 @@ from fleet.world import World
 from plugin.shelf import Shelf
 from plugin.stories import apply_r2, ended, fleet, half_way, rolled_back, without_delta
 from relora_operator.core.actions import Key
+from relora_operator.core.actions import Kind as ReconciledKind
 from relora_operator.kube.errors import ForbiddenError, JsonObject
 from relora_operator.kube.resources import BINDINGS, RELEASES, SERVERS
 from unit.plugin.conftest import Run
@@ -65,10 +66,13 @@ def test_what_ended_without_success_is_tried_again(
     assert "uid" in str(body)
 
     kind = arguments[0].partition("/")[0].lower()
-    names = {"adb": "AdapterBinding", "adapterbinding": "AdapterBinding", "ads": "AdapterServer"}
-    key = Key(
-        names.get(kind, "BaseModelRelease"), shelf.read(path)["metadata"].get("namespace", ""), path.rpartition("/")[2]
-    )
+    names: dict[str, ReconciledKind] = {
+        "adb": "AdapterBinding",
+        "adapterbinding": "AdapterBinding",
+        "ads": "AdapterServer",
+        "bmr": "BaseModelRelease",
+    }
+    key = Key(names[kind], shelf.read(path)["metadata"].get("namespace", ""), path.rpartition("/")[2])
     one = world.get(key)
     assert one is not None
     world.annotate(one, retryRequestedAt=shelf.read(path)["metadata"]["annotations"]["relora.dev/retryRequestedAt"])
