@@ -74,6 +74,8 @@ class World:
     """Releases and digests of every adapter that a binding ever pinned."""
     crash_after: int | None = None
     """Number of further actions after which the operator dies, for once."""
+    crash_after_writes: int | None = None
+    """The operator dies when it has written so often to the cluster since the account of writes began."""
 
     # ---- what people do ----
 
@@ -203,6 +205,8 @@ class World:
             if not execute(self, action):
                 break
             check(self)
+            if self.crash_after_writes is not None and len(self.writes) >= self.crash_after_writes:
+                raise CrashedError
         return plan
 
     def snapshot(self, key: Key) -> BindingSnapshot | ReleaseSnapshot | ServerSnapshot:

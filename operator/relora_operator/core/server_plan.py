@@ -119,6 +119,9 @@ def _rolling_back(situation: Situation, rollout: Rollout, candidate: CandidateSe
     before = previous_set(situation.snapshot.server, situation.chain, situation.members)
     if before is None:
         return rolled_back(rollout, candidate, situation.now)
+    if situation.live_digest == candidate.set_digest and situation.target.rolled_out:
+        # It got ready after all before it was taken back: the pods of the previous set are gone.
+        return promoted(rollout, candidate, situation.now)
     under_way = {candidate.set_digest, before.digest, rollout.current.set_digest if rollout.current else None}
     if situation.live_digest not in under_way:
         # The target was created anew: what serves there begins from nothing.

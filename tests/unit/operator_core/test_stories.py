@@ -7,7 +7,7 @@ import pytest
 
 from fleet.builders import digest, make_binding, make_profile, make_release, make_server
 from fleet.jobs import SimJob, StepEnd, exits, gate_says, run
-from fleet.world import World
+from fleet.world import CrashedError, World
 from relora_contract.api.binding import Quality, ServerRef
 from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
 from relora_contract.report import Verdict
@@ -127,6 +127,23 @@ def test_a_roll_out_that_does_not_end_is_taken_back_whole_and_not_tried_again() 
 
     world.annotate(world.server(), retryRequestedAt="now").live_on()
     assert all(value.startswith("r2") for value in served(world).values())
+
+
+def test_a_set_that_gets_ready_after_all_before_it_is_taken_back_is_promoted() -> None:
+    world = fleet_of("team")
+    world.add(make_release("r2", "r1", minutes=10)).settle().run_all().settle().run_all().settle()
+    server = Key("AdapterServer", "serving", "vllm")
+    world.stick(failing="crash").settle().wait(seconds=1801)
+    world.crash_after_writes = len(world.writes) + 1
+    with pytest.raises(CrashedError):
+        world.reconcile(server)
+    world.crash_after_writes = None
+    assert world.condition(world.server(), "UpToDate") == "False/RollingBack"
+
+    world.roll_out().settle()
+
+    assert served(world)["team.classifier"].startswith("r2")
+    assert world.condition(world.server(), "UpToDate") == "True/NewestRelease"
 
 
 def test_a_newer_release_ends_the_job_of_the_older_one_first() -> None:

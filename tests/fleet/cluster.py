@@ -1,0 +1,155 @@
+"""A small fleet in a cluster where pods start at once and finished Jobs vanish, for the search of all states.
+
+Every decision is a pure function of its snapshot: a key whose snapshot holds the very same objects as when nothing
+was to be done for it is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from types import MappingProxyType
+
+from typing_extensions import override
+
+from fleet.builders import make_binding, make_release, make_server
+from fleet.exploration import Event
+from fleet.jobs import Script, SimJob, all_pass, exits, gate_says, run
+from fleet.world import MANY, NotSettledError, World
+from relora_contract.report import Verdict
+from relora_operator.core.actions import Key
+from relora_operator.core.observed import ContainerView, PodView
+from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerContext, ServerSnapshot
+
+BACKOFF_SECONDS = 6 * 3600
+ROLL_OUT_SECONDS = 1801
+
+
+@dataclass
+class Cluster(World):
+    """A world whose kubelet and garbage collector wait for nobody."""
+
+    at_rest: dict[Key, list[object]] = field(default_factory=dict)
+    """What the snapshots held for which nothing was to be done."""
+
+    @override
+    def settle(self) -> Cluster:
+        for _ in range(MANY):
+            quiet = [self._is_quiet(key) for key in list(self.keys())]
+            self._kubelet()
+            if all(quiet):
+                return self
+        raise NotSettledError([str(write)[:300] for write in self.writes[-6:]])
+
+    def _is_quiet(self, key: Key) -> bool:
+        held = [self.now, *parts(self.snapshot(key))]
+        known = self.at_rest.get(key)
+        if known is not None and len(known) == len(held) and all(map(_same, known, held)):
+            return True
+        before, granted = len(self.writes), dict(self.grants)
+        self.reconcile(key)
+        if len(self.writes) > before or self.grants != granted:
+            return False
+        self.at_rest[key] = held
+        return True
+
+    def _kubelet(self) -> None:
+        for key, job in list(self.jobs.items()):
+            if job.view.has_ttl:
+                del self.jobs[key]
+            elif job.view.live and not job.view.deleting and not job.view.pods:
+                job.view = replace(job.view, pods=(_running(job, self),))
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other or (isinstance(one, str | bool | datetime) and one == other)
+
+
+def _running(job: SimJob, world: World) -> PodView:
+    first = ContainerView(name=job.steps[0], started_at=world.now)
+    return PodView(name="x", uid="x", phase="Running", created_at=world.now, scheduled=True, containers=(first,))
+
+
+def parts(snapshot: BindingSnapshot | ReleaseSnapshot | ServerSnapshot | ServerContext | None) -> Iterator[object]:
+    """Yield every object of a snapshot."""
+    for part in vars(snapshot).values() if snapshot is not None else ():
+        match part:
+            case tuple():
+                yield from part
+            case frozenset():
+                yield str(sorted(map(str, part)))
+            case dict():
+                yield from part.values()
+            case ServerContext():
+                yield from parts(part)
+            case _:
+                yield part
+
+
+def small_fleet(members: Mapping[str, str] = MappingProxyType({"x": "one", "y": "one", "z": "two"})) -> Cluster:
+    """Return bindings on the first release, each with its server."""
+    world = Cluster()
+    world.add(make_release("r1"))
+    for server in sorted(set(members.values())):
+        world.add(make_server(server)).add_target(server)
+    for name, server in members.items():
+        binding = make_binding(name, namespace=f"team-{name}", readaptation={"maxAttempts": 2})
+        world.add(binding.on_server(server).build())
+    world.live_on()
+    return world
+
+
+PASSES, FAILS, FAILS_FOR_NOW, STICKS = "passes", "fails its gate", "fails for now", "sticks"
+_SCRIPTS = {PASSES: all_pass, FAILS: gate_says(Verdict.FAILED), FAILS_FOR_NOW: exits(75)}
+ANYTHING: dict[str, tuple[str, ...]] = {
+    "x": (PASSES, FAILS, FAILS_FOR_NOW),
+    "y": (PASSES, FAILS),
+    "z": (PASSES, FAILS),
+    "one": (STICKS,),
+    "two": (STICKS,),
+}
+"""How the Jobs of each binding may end, and which servers' roll-outs may not end."""
+
+
+def whatever_happens(world: World, outcomes: dict[str, tuple[str, ...]]) -> Iterator[Event]:
+    """Yield what may happen without people: every end of every Job and roll-out."""
+    for place, job in sorted(world.jobs.items()):
+        if job.view.deleting:
+            yield Event(f"{place[1]} is gone", partial(_gone, place))
+        elif job.view.live:
+            yield from _ends(place, job, outcomes)
+    for (namespace, name), target in sorted(world.targets.items()):
+        if target.view.rolled_out:
+            continue
+        yield Event(f"{name} is rolled out", partial(World.roll_out, name=name, namespace=namespace))
+        candidate = world.server(name, namespace).status.candidate
+        sticking = STICKS in outcomes.get(name, ()) and target.view.failing is None
+        if sticking and candidate is not None and candidate.state == "RollingOut":
+            yield Event(f"{name} sticks", partial(_stuck, name))
+    if _only_time_helps(world):
+        yield Event("time passes", lambda world: world.wait(seconds=BACKOFF_SECONDS))
+
+
+def _ends(place: tuple[str, str], job: SimJob, outcomes: dict[str, tuple[str, ...]]) -> Iterator[Event]:
+    whose = place[1].partition("-")[0]
+    for words in outcomes.get(whose, (PASSES,)) if job.view.kind == "readaptation" else (PASSES,):
+        yield Event(f"{place[1]} {words}", _ending(place, _SCRIPTS[words]))
+
+
+def _ending(place: tuple[str, str], script: Script) -> Callable[[World], object]:
+    return lambda world: run(world, world.jobs[place], script)
+
+
+def _gone(place: tuple[str, str], world: World) -> None:
+    del world.jobs[place]
+
+
+def _stuck(name: str, world: World) -> None:
+    world.stick(name, failing="crash").settle().wait(seconds=ROLL_OUT_SECONDS)
+
+
+def _only_time_helps(world: World) -> bool:
+    retrying = any(world.condition(binding, "UpToDate") == "False/Retrying" for binding in world.bindings.values())
+    return retrying and not any(job.view.deleting for job in world.jobs.values())

@@ -1,0 +1,113 @@
+"""Every state of a small fleet: nothing unsafe is reachable, and whatever happens it comes to rest in a good end.
+
+Two releases, two servers, three bindings. Each search prints how many states it saw.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from fleet.builders import make_release
+from fleet.cluster import ANYTHING, FAILS, PASSES, STICKS, Cluster, small_fleet, whatever_happens
+from fleet.exploration import Event, Events, Explored, Node, ViolationError, copied, explore, livelock
+from fleet.world import World
+from relora_operator.core.reasons import REGISTRY, Reason
+
+
+def release_comes(name: str, before: str, **spec: object) -> Callable[[World], Iterator[Event]]:
+    """Somebody applies a release, at any moment after the one before it."""
+
+    def events(world: World) -> Iterator[Event]:
+        if name not in world.releases and before in world.releases:
+            yield Event(f"{name} comes", lambda world: world.add(make_release(name, before, **spec)), people=True)  # type: ignore[arg-type]  # fields of the spec
+
+    return events
+
+
+def all_of(*sources: Events) -> Events:
+    return lambda world: (event for source in sources for event in source(world))
+
+
+def everything_stays_served(before: World, after: World) -> None:
+    """S6: a name that is served stays served, and pods hold one release's adapters (checked by the world) only."""
+    for place, target in before.targets.items():
+        if target.serving is None:
+            continue
+        then = after.targets[place].serving
+        assert then is not None
+        assert {one.name for one in target.serving.adapters} <= {one.name for one in then.adapters}
+
+
+def ready_is_never_false(before: World, after: World) -> None:
+    """S8: who says Ready is served what it says, by the old pods or by the new ones."""
+    for binding in after.bindings.values():
+        reference, current = binding.spec.server_ref, binding.status.current
+        if reference is None or after.condition(binding, "Ready") != "True/Promoted":
+            continue
+        target = after.target(reference.name, reference.namespace or binding.metadata.namespace)
+        assert current is not None
+        assert target.serving is not None
+        name = f"{binding.metadata.namespace}.{binding.metadata.name}"
+        served = {one.name: one.digest for one in target.serving.adapters}
+        arriving = target.serving.digest == target.view.serving_set_digest
+        assert (target.serving.release, served.get(name)) == (current.release_name, current.adapter.digest) or arriving
+
+
+RULES = (everything_stays_served, ready_is_never_false)
+
+
+def search(
+    start: Cluster, *events: Events, outcomes: dict[str, tuple[str, ...]] = ANYTHING, strays: int = 0
+) -> Explored:
+    """Explore, and demand of every end that it is good, and that no round goes on for ever."""
+    by_itself = partial(whatever_happens, outcomes=outcomes)
+    found = explore(start, all_of(by_itself, *events), rules=RULES, strays=strays)
+    print(f"{len(found.nodes)} states, {found.transitions} transitions, {len(found.ends)} ends")
+    assert livelock(found) is None
+    for node in found.ends:
+        try:
+            is_a_good_end(node)
+        except AssertionError as bad:
+            raise ViolationError(f"{' > '.join(node.path)}: {bad}") from bad
+    return found
+
+
+def is_a_good_end(node: Node) -> None:
+    """L1 and L4: every binding is where it stays, and the operator writes nothing, also after a restart."""
+    assert not node.world.live_jobs()
+    for binding in node.world.bindings.values():
+        told = node.world.condition(binding, "UpToDate")
+        assert told.startswith("True/") or REGISTRY[Reason(told.partition("/")[2])].terminal, told
+    later = copied(node.world)
+    later.restart_operator()
+    later.wait(seconds=86_400).settle()
+    assert later.writes == []
+
+
+def ends_of(found: Explored) -> set[tuple[str, ...]]:
+    """Return what the bindings say in each end."""
+    return {
+        tuple(node.world.condition(binding, "UpToDate") for _, binding in sorted(node.world.bindings.items()))
+        for node in found.ends
+    }
+
+
+def test_a_release() -> None:
+    found = search(small_fleet(), release_comes("r2", "r1"))
+    assert len(found.nodes) > 400
+    assert ("True/NewestRelease",) * 3 in ends_of(found)
+
+
+def test_a_release_that_a_newer_one_supersedes_at_any_moment() -> None:
+    outcomes = {"x": (PASSES, FAILS), "one": (STICKS,)}
+    found = search(small_fleet(), release_comes("r2", "r1"), release_comes("r3", "r2"), outcomes=outcomes)
+    assert len(found.nodes) > 1000
+    newest = {
+        node.world.server("one").status.current.release_name for node in found.ends if "r3" in node.world.releases
+    }  # type: ignore[union-attr]  # seen served
+    assert {"r1", "r2", "r3"} == newest
+
+
+def test_a_release_while_the_operator_is_interrupted_or_killed_at_any_moment() -> None:
+    outcomes = {"x": (PASSES, FAILS), "one": (STICKS,)}
+    found = search(small_fleet({"x": "one", "y": "one"}), release_comes("r2", "r1"), outcomes=outcomes, strays=4)
+    assert len(found.nodes) > 400
