@@ -1,6 +1,7 @@
 """Reads of whole kinds and of single objects, the one write, and what refusals of the API server mean to people."""
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ LIST_ATTEMPTS = 2
 """The API server may forget the moment of a list while its pages are read; then it starts again, once."""
 
 Model = TypeVar("Model", bound=ApiObject)
+Parsed = TypeVar("Parsed")
 
 
 class UnreachableError(PluginError):
@@ -66,15 +68,17 @@ class Cluster:
         Raises:
             PluginError: They cannot be listed.
         """
-        found: list[Model] = []
-        for raw in await self._list(kind.resource, namespace):
+
+        def parse(raw: JsonObject) -> Model | None:
             try:
-                found.append(parse_own(kind.model, raw))
+                return parse_own(kind.model, raw)
             except UnreadableError as error:
                 metadata = parse_metadata(raw)
                 name = full_name(metadata.namespace, metadata.name)
                 self.unreadable.append(f"{kind.resource.kind} {name} cannot be read by this version: {error}")
-        return found
+                return None
+
+        return [one for one in await self._list(kind.resource, namespace, parse) if one is not None]
 
     async def namespaces(self) -> dict[str, NamespaceView]:
         """Return the namespaces by name.
@@ -82,8 +86,7 @@ class Cluster:
         Raises:
             PluginError: They cannot be listed.
         """
-        views = [parse_namespace(raw) for raw in await self._list(NAMESPACES, "")]
-        return {view.name: view for view in views}
+        return {view.name: view for view in await self._list(NAMESPACES, "", parse_namespace)}
 
     async def find(self, kind: Kind[Model], namespace: str, name: str) -> Model | None:
         """Return an object, or None where there is none of that name.
@@ -126,12 +129,15 @@ class Cluster:
                 name = full_name(metadata.namespace, metadata.name)
                 raise PluginError(f"{name} was replaced meanwhile: look again", ExitCode.REFUSED) from error
 
-    async def _list(self, resource: ResourceType, namespace: str) -> list[JsonObject]:
-        with self._explained("list", resource, namespace):
+    async def _list(
+        self, resource: ResourceType, namespace: str, parse: Callable[[JsonObject], Parsed]
+    ) -> list[Parsed]:
+        """Return what `parse` makes of a list, page by page: only one page at a time is held as JSON."""
+        with self._explained("list", resource, namespace), _without_collector():
             for attempt in range(1, LIST_ATTEMPTS + 1):
                 try:
                     pages = self._reader.pages(resource, namespace=namespace)
-                    return [item async for page in pages for item in page.items]
+                    return [parse(item) async for page in pages for item in page.items]
                 except TemporaryError as error:
                     if error.status != GONE or attempt == LIST_ATTEMPTS:
                         raise
@@ -153,6 +159,19 @@ class Cluster:
                 told = f"the cluster does not accept the credentials of context {self.context}: log in again"
                 raise PluginError(told, ExitCode.UNREACHABLE) from error
             raise UnreachableError(f"no answer from the cluster of context {self.context}: {error}") from error
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Search for no cycles among what is read: there are none, and the search takes longer than the reading."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def _missing_right(verb: str, named: str, namespace: str, error: ForbiddenError) -> str:

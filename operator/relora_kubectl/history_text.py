@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from relora_contract.report import MetricValue
-from relora_kubectl.durations import human_duration
 from relora_kubectl.history import Entry, HistoryView, Step
 from relora_kubectl.kinds import full_name
 from relora_kubectl.tables import Block, Note, Table
+from relora_kubectl.wording import human_duration
 
 DIGEST_CHARACTERS = len("sha256:") + 12
 

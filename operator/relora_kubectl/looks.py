@@ -6,8 +6,9 @@ from datetime import datetime
 from relora_contract.api.binding import AdapterBinding
 from relora_kubectl.cluster import Cluster
 from relora_kubectl.errors import ExitCode, PluginError
+from relora_kubectl.fleet import Fleet
 from relora_kubectl.history import HistoryView, binding_history, server_history
-from relora_kubectl.kinds import BINDING, RELEASE, SERVER, Reference, full_name, parse_reference
+from relora_kubectl.kinds import BINDING, PROFILE, RELEASE, SERVER, Reference, full_name, parse_reference
 from relora_kubectl.retry import NothingToRetryError, retried
 from relora_kubectl.status import StatusView, selected, status_view, under_way
 from relora_operator.core.times import timestamp
@@ -50,6 +51,21 @@ class StatusLook:
 
     def _stale(self, now: datetime) -> bool:
         return self._read_at is None or (now - self._read_at).total_seconds() >= BINDINGS_EVERY_SECONDS
+
+
+async def look_around(cluster: Cluster) -> Fleet:
+    """Return everything that decides about a release.
+
+    Raises:
+        PluginError: The cluster cannot be read.
+    """
+    return Fleet(
+        releases=await cluster.every(RELEASE),
+        profiles=await cluster.every(PROFILE),
+        namespaces=await cluster.namespaces(),
+        bindings=await cluster.every(BINDING),
+        servers=await cluster.every(SERVER),
+    )
 
 
 async def look_back(cluster: Cluster, namespace: str, name: str) -> HistoryView:

@@ -14,8 +14,11 @@ from relora_kubectl.connection import connect
 from relora_kubectl.errors import ExitCode, PluginError
 from relora_kubectl.history_text import history_blocks
 from relora_kubectl.kinds import BINDING, RELEASE, SERVER, parse_reference
-from relora_kubectl.looks import StatusLook, ask_again, look_back
+from relora_kubectl.looks import StatusLook, ask_again, look_around, look_back
 from relora_kubectl.output import Output, printed
+from relora_kubectl.plan import plan_view
+from relora_kubectl.plan_text import plan_blocks
+from relora_kubectl.release_file import read_release
 from relora_kubectl.status_text import status_blocks
 from relora_kubectl.terminal import rendered, status_screen
 from relora_kubectl.watch import follower, watch
@@ -122,6 +125,42 @@ def status(
         view = await look(_now())
         printed(view, output, status_blocks(view), lambda: status_screen(view))
         return ExitCode.DONE
+
+    raise typer.Exit(_run(Where(kubeconfig, context), work))
+
+
+@app.command(epilog=EXIT_CODES)
+def plan(
+    *,
+    filename: Annotated[
+        str,
+        typer.Option("--filename", "-f", metavar="FILE", help="YAML with one BaseModelRelease; - is standard input."),
+    ],
+    limit: Annotated[int, typer.Option(min=0, help="Most rows of a table; 0 for all. JSON has all.")] = 20,
+    output: OutputOption = Output.TEXT,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Tell what a release would do, before it is applied.
+
+    Validates the file, then decides about the live bindings by the operator's own rules: who takes part, in which order
+    Jobs would start and how long they would take, which servers would move, and what would be refused and why. It
+    changes nothing. A release that exists is planned as a change of it. Ends with 1 when the release would
+    not be accepted, or its profile does not exist.
+
+    \b
+    Examples:
+      kubectl relora plan -f release.yaml
+      kubectl relora plan -f release.yaml --limit 0 | less
+      kustomize build releases | kubectl relora plan -f - -o json | jq '.jobs | length'
+    """  # noqa: D301 - the backslash keeps the examples' lines
+    release = read_release(filename)
+
+    async def work(cluster: Cluster) -> ExitCode:
+        view = plan_view(release, await look_around(cluster), _now())
+        blocks = plan_blocks(view, limit)
+        printed(view, output, blocks, lambda: rendered(blocks))
+        return ExitCode.DONE if view.works else ExitCode.REFUSED
 
     raise typer.Exit(_run(Where(kubeconfig, context), work))
 

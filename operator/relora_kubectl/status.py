@@ -17,8 +17,8 @@ from relora_contract.api.release import (
 from relora_contract.api.server import AdapterServer, ServerConditionType
 from relora_contract.model import Model
 from relora_kubectl.advice import Advice, advice
-from relora_kubectl.durations import human_duration
 from relora_kubectl.step_times import StepTimes, step_times
+from relora_kubectl.wording import counted, human_duration
 from relora_operator.core.attempts import active
 from relora_operator.core.conditions import find, holds
 from relora_operator.core.reasons import Reason
@@ -277,12 +277,11 @@ def _estimate(
     return Estimate(
         seconds=seconds,
         completion_time=timestamp(now + timedelta(seconds=seconds)),
-        basis=f"{_many(sample.count)}{which} of {human_duration(sample.seconds)} each, {slots} at a time",
+        basis=(
+            f"{counted(sample.count, 're-adaptation')}{which} of {human_duration(sample.seconds)} each, "
+            f"{slots} at a time"
+        ),
     )
-
-
-def _many(count: int) -> str:
-    return "1 re-adaptation" if count == 1 else f"{count} re-adaptations"
 
 
 def _delta_seconds(status: BaseModelReleaseStatus, times: StepTimes, now: datetime) -> float | None:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from relora_kubectl.advice import remedies
-from relora_kubectl.durations import human_duration
 from relora_kubectl.kinds import full_name
 from relora_kubectl.status import PHASES, Blocked, Estimate, ReleaseView, ServerView, StatusView
 from relora_kubectl.tables import Block, Note, Table
+from relora_kubectl.wording import human_duration
 
 
 def status_blocks(view: StatusView) -> list[Block]:

@@ -16,7 +16,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Note:
-    """A line of its own."""
+    """Lines of their own."""
 
     text: str
 
@@ -29,7 +29,7 @@ def plain(blocks: Iterable[Block]) -> list[str]:
     """Return the lines of blocks; an empty line parts them. Tables without rows are left out."""
     lines: list[str] = []
     for block in blocks:
-        part = [block.text] if isinstance(block, Note) else _aligned(block)
+        part = block.text.splitlines() if isinstance(block, Note) else _aligned(block)
         lines += ([""] if lines and part else []) + part
     return lines
 

@@ -10,7 +10,8 @@ _INTRODUCTION = """# Reasons of conditions
 beside it. In all of these states the workload keeps serving what it served. A star (★) marks reasons that stay until
 someone acts.
 
-To try again, set the annotation `relora.dev/retryRequestedAt` of the object to a new value:
+To try again, run [`kubectl relora retry KIND/NAME`](kubectl-plugin.md), or set the annotation
+`relora.dev/retryRequestedAt` of the object to a new value:
 
 ```
 kubectl annotate adb NAME relora.dev/retryRequestedAt="$(date -Is)" --overwrite

@@ -5,14 +5,17 @@ from io import StringIO
 
 from rich.console import Console, RenderableType
 
+from fleet.builders import make_binding, make_release
 from fleet.world import World
-from plugin.stories import ended, half_way, rolled_back
+from plugin.stories import ended, fleet_of, half_way, rolled_back
 from relora_kubectl.history import binding_history, server_history
 from relora_kubectl.history_text import history_blocks
+from relora_kubectl.plan import plan_view
+from relora_kubectl.plan_text import plan_blocks
 from relora_kubectl.status import StatusView, status_view
 from relora_kubectl.status_text import status_blocks
 from relora_kubectl.tables import Block, plain
-from relora_kubectl.terminal import status_screen
+from relora_kubectl.terminal import rendered, status_screen
 
 Expect = Callable[[str, str], None]
 
@@ -51,3 +54,10 @@ def test_a_release_that_was_promoted(expect: Expect) -> None:
 def test_the_histories_of_a_binding_and_of_a_server(expect: Expect) -> None:
     expect("plugin/history-binding.txt", piped(history_blocks(binding_history(half_way().binding(namespace="beta")))))
     expect("plugin/history-server.txt", piped(history_blocks(server_history(rolled_back().server()))))
+
+
+def test_the_plan_of_a_release(expect: Expect) -> None:
+    world = ended("beta").add(make_binding("lost", "alpha", source="r0").build())
+    view = plan_view(make_release("r3", "r2", rollout={"maxRunningJobs": 2}), fleet_of(world), world.now)
+    expect("plugin/plan.txt", piped(plan_blocks(view, 20)))
+    expect("plugin/plan-terminal.txt", screen(rendered(plan_blocks(view, 2))))

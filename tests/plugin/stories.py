@@ -3,10 +3,11 @@
 from copy import deepcopy
 from functools import cache
 
-from fleet.builders import make_binding, make_release, make_server
+from fleet.builders import at, make_binding, make_release, make_server
 from fleet.jobs import Script, SimJob, StepEnd, exits, run
 from fleet.world import World
 from relora_contract.report import Verdict
+from relora_kubectl.fleet import Fleet
 
 STEP_SECONDS = 600
 DELTA_SECONDS = 120
@@ -31,8 +32,20 @@ def below(*namespaces: str) -> Script:
     return end
 
 
+def fleet_of(world: World) -> Fleet:
+    """Return a world's objects as the plugin reads them."""
+    return Fleet(
+        releases=list(world.releases.values()),
+        profiles=list(world.profiles.values()),
+        namespaces=world.namespaces,
+        bindings=list(world.bindings.values()),
+        servers=list(world.servers.values()),
+    )
+
+
 def apply_r2(world: World, **spec: object) -> World:
     """Apply the second release, and store its delta."""
+    world.now = max(world.now, at(10))
     world.add(make_release("r2", "r1", minutes=10, **spec)).settle()
     return world.wait(seconds=DELTA_SECONDS).run_all(kind="delta").settle()
 

@@ -3,8 +3,8 @@
 import pytest
 
 from plugin.shelf import Shelf
-from relora_kubectl.durations import human_duration
 from relora_kubectl.tables import Note, Table, plain
+from relora_kubectl.wording import human_duration
 from unit.plugin.conftest import Run
 
 

@@ -10,7 +10,6 @@ from fleet.world import World
 from plugin.shelf import Shelf
 from plugin.stories import apply_r2, ended, fleet, half_way, rolled_back, without_delta
 from relora_operator.core.actions import Key
-from relora_operator.core.actions import Kind as ReconciledKind
 from relora_operator.kube.errors import ForbiddenError, JsonObject
 from relora_operator.kube.resources import BINDINGS, RELEASES, SERVERS
 from unit.plugin.conftest import Run
@@ -65,19 +64,16 @@ def test_what_ended_without_success_is_tried_again(
     assert shelf.read(path)["metadata"]["annotations"]["relora.dev/retryRequestedAt"]
     assert "uid" in str(body)
 
-    kind = arguments[0].partition("/")[0].lower()
-    names: dict[str, ReconciledKind] = {
-        "adb": "AdapterBinding",
-        "adapterbinding": "AdapterBinding",
-        "ads": "AdapterServer",
-        "bmr": "BaseModelRelease",
-    }
-    key = Key(names[kind], shelf.read(path)["metadata"].get("namespace", ""), path.rpartition("/")[2])
-    one = world.get(key)
+    one = world.get({_path(key): key for key in tuple(world.keys())}[path])
     assert one is not None
     world.annotate(one, retryRequestedAt=shelf.read(path)["metadata"]["annotations"]["relora.dev/retryRequestedAt"])
     before = len(world.writes)
     assert len(world.settle().writes) > before + 1, "the operator does nothing with it"
+
+
+def _path(key: Key) -> str:
+    resources = {"BaseModelRelease": RELEASES, "AdapterBinding": BINDINGS, "AdapterServer": SERVERS}
+    return resources[key.kind].path(key.namespace, key.name)
 
 
 def unobserved() -> World:

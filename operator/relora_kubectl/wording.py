@@ -1,4 +1,4 @@
-"""Durations and moments for people."""
+"""Durations and counts for people."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _FINE = 2 * _MINUTE
@@ -17,3 +17,8 @@ def human_duration(seconds: float) -> str:
         return f"{hours} h {rest} min" if rest else f"{hours} h"
     days, hours = divmod(round(seconds / _HOUR), 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in `1 Job` or `3 Jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
