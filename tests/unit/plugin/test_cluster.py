@@ -70,14 +70,15 @@ def test_a_cluster_that_cannot_be_asked_ends_with_3_and_one_line(run: Run, fault
 
 
 class Forgetful(Shelf):
-    """Forgets the moment of each of the first lists before their second page."""
+    """Forgets the moment of each of the first lists before their second page, or fails there in another way."""
 
     forgotten = 1
+    fault: KubeError = ExpiredError("the list is too old", status=410)
 
     def _page(self, resource: ResourceType, path: str, query: Mapping[str, str]) -> JsonObject:
         if "continue" in query and self.forgotten:
             self.forgotten -= 1
-            raise ExpiredError("the list is too old", status=410)
+            raise self.fault
         return super()._page(resource, path, query)
 
 
@@ -88,3 +89,11 @@ async def test_a_list_that_the_server_forgot_is_begun_again_once() -> None:
     with pytest.raises(PluginError, match="too old") as caught:
         await cluster_on(shelf).every(BINDING)
     assert caught.value.code is ExitCode.UNREACHABLE
+
+
+async def test_another_fault_of_the_server_is_told_at_once() -> None:
+    shelf = Forgetful(texts=Shelf.of(ended()).texts, page_limit=1)
+    shelf.fault = TemporaryError("etcd is down", status=500)
+    with pytest.raises(PluginError, match="etcd is down"):
+        await cluster_on(shelf).every(BINDING)
+    assert shelf.forgotten == 0

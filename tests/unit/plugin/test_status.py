@@ -136,6 +136,14 @@ def test_what_the_operator_has_not_seen_is_not_taken_for_the_truth() -> None:
     assert (release.name, release.status.reason, release.eligible, release.complete) == ("r3", "NotSeen", None, False)
 
 
+def test_what_was_complete_is_not_after_a_change_that_the_operator_has_not_seen() -> None:
+    world = ended()
+    r2 = world.releases["r2"]
+    world.put(r2.model_copy(update={"metadata": r2.metadata.model_copy(update={"generation": 2})}))
+    release = view_of(world).releases[-1]
+    assert (release.name, release.status.reason, release.complete, release.phases) == ("r2", "NotSeen", False, [])
+
+
 def test_as_json_the_whole_view_is_printed(run: Run) -> None:
     code, out, err = run(Shelf.of(half_way()), "status", "r2", "-o", "json")
     assert (code, err) == (0, "")
