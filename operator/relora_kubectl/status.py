@@ -1,5 +1,6 @@
 """How far releases have come, as a view of what releases, servers and bindings record."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -22,6 +23,7 @@ from relora_kubectl.wording import counted, human_duration
 from relora_operator.core.attempts import active
 from relora_operator.core.conditions import find, holds
 from relora_operator.core.reasons import Reason
+from relora_operator.core.slots import pace_of
 from relora_operator.core.times import moment, seconds_between, timestamp
 
 NOT_SEEN = "NotSeen"
@@ -260,6 +262,8 @@ def _estimate(
 
     The basis is what ended for this release; before the first of those, what is left of earlier ones.
     """
+    if release.spec.suspend:
+        return Estimate(basis="no estimate: the release is suspended")
     own = step_times(bindings, releases, release_name=release.metadata.name)
     times = own if own.overall is not None else step_times(bindings, releases)
     sample, delta = times.overall, _delta_seconds(release.status, times, now)
@@ -271,7 +275,7 @@ def _estimate(
     left = counts.to_come * sample.seconds + sum(
         max(0.0, sample.seconds - elapsed) for elapsed in _elapsed(release.metadata.name, bindings, now)
     )
-    slots = max(1, min(release.spec.max_running_jobs, counts.to_come + counts.running))
+    slots = _slots(release, bindings, counts.to_come + counts.running)
     seconds = round(delta + left / slots)
     which = "" if times is own else " to earlier releases"
     return Estimate(
@@ -282,6 +286,21 @@ def _estimate(
             f"{slots} at a time"
         ),
     )
+
+
+def _slots(release: BaseModelRelease, bindings: Sequence[AdapterBinding], left: int) -> int:
+    """Return how many of the Jobs that are left may run at once, in all and in their namespaces."""
+    pace, name = pace_of(release), release.metadata.name
+    found = Counter(
+        binding.metadata.namespace
+        for binding in bindings
+        if (candidate := binding.status.candidate) is not None
+        and candidate.release_name == name
+        and candidate.adapter is None
+        and candidate.reason is None
+    )
+    within = sum(min(count, pace.in_a_namespace) for count in found.values()) or left
+    return max(1, min(pace.in_all, within, left))
 
 
 def _delta_seconds(status: BaseModelReleaseStatus, times: StepTimes, now: datetime) -> float | None:

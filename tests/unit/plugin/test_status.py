@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.builders import make_namespace, make_release
+from fleet.builders import make_binding, make_namespace, make_release
 from fleet.world import World
 from plugin.shelf import Shelf
 from plugin.stories import DELTA_SECONDS, STEP_SECONDS, apply_r2, below, ended, fleet, half_way
@@ -64,6 +64,25 @@ def test_the_estimate_is_what_is_left_shared_by_the_slots() -> None:
     assert before is not None
     assert before.seconds == 3 * mean / 2
     assert "2 re-adaptations of 25 min each, 2 at a time" in before.basis
+
+
+def test_the_limit_of_a_namespace_bounds_the_slots() -> None:
+    world = apply_r2(fleet(), rollout={"maxRunningJobs": 4, "maxRunningJobsPerNamespace": 1})
+    world.add(*(make_binding(f"b{index}", "lonely").build() for index in range(4)))
+    world.settle().run_all(below()).settle()
+    estimate = view_of(world).releases[0].estimate
+    assert estimate is not None
+    assert estimate.basis == "1 re-adaptation of 10 min each, 1 at a time"
+    assert estimate.seconds == 4 * STEP_SECONDS
+
+
+def test_a_suspended_release_has_no_estimate() -> None:
+    world = half_way()
+    r2 = world.releases["r2"]
+    world.put(r2.model_copy(update={"spec": r2.spec.model_copy(update={"suspend": True})}))
+    estimate = view_of(world.settle()).releases[0].estimate
+    assert estimate is not None
+    assert estimate.basis == "no estimate: the release is suspended"
 
 
 def test_before_the_first_end_there_is_no_estimate() -> None:
