@@ -1,5 +1,6 @@
 """What the operator tells Prometheus. No label names a binding: a fleet has thousands."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
@@ -12,6 +13,8 @@ from relora_contract.api.binding import AdapterBindingStatus, StepState, StepSta
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServerStatus
 from relora_contract.model import Model
+from relora_contract.readaptation import Plan
+from relora_contract.report import Verdict
 
 _HOURS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400, 259200)
 
@@ -37,6 +40,12 @@ QUEUE_LENGTH = Gauge("relora_queue_length", "Keys on the queue, by whether they 
 RESYNC_AGE = Gauge("relora_resync_age_seconds", "Time since the last complete comparison with the API server.")
 REPAIRS = Counter("relora_resync_repairs_total", "Objects whose news only the resync brought.", ("resource",))
 UNREADABLE = Gauge("relora_unreadable_objects", "Objects that this version cannot read.", ("resource",))
+
+# A series that begins with its first event shows no increase for it, so these begin at 0.
+for _step, _verdict in itertools.product(Plan().steps, Verdict):
+    GATE_VERDICTS.labels(_step, _verdict)
+for _outcome in ("Promoted", "RolledBack"):
+    ROLLOUTS.labels(_outcome)
 
 
 class BindingCounts(Collector):

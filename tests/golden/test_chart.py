@@ -53,6 +53,9 @@ def test_every_value_has_an_effect(render: Callable[..., str]) -> None:
         "resources.limits.memory=1Gi": "memory: 1Gi",
         "service.port=9000": "port: 9000",
         "argocd.healthChecks=true": "relora.dev_AdapterBinding: |",
+        "serviceMonitor.enabled=true": "kind: ServiceMonitor",
+        "prometheusRule.enabled=true": "kind: PrometheusRule",
+        "grafanaDashboard.enabled=true": 'grafana_dashboard: "1"',
         "podLabels.team=ml": "team: ml",
         "podAnnotations.note=x": "note: x",
         "nodeSelector.pool=system": "pool: system",
@@ -78,6 +81,30 @@ def test_argo_cd_gets_a_health_check_for_every_kind_with_a_status(render: Callab
     assert configuration["data"] == {f"resource.customizations.health.{GROUP}_{kind}": script for kind in kinds}
 
 
+def test_the_alerts_are_a_rule_file_and_the_spec_of_a_prometheus_rule(render: Callable[..., str]) -> None:
+    settings = ("prometheusRule.enabled=true", "prometheusRule.labels.release=monitoring")
+    (rule,) = of_kind([*yaml.safe_load_all(render(*settings))], "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load((CHART / "files/prometheus/alerts.yaml").read_text(encoding="utf-8"))
+    assert rule["metadata"]["labels"]["release"] == "monitoring"
+
+
+def test_the_dashboard_reaches_grafana_as_it_is(render: Callable[..., str]) -> None:
+    settings = ("grafanaDashboard.enabled=true", "grafanaDashboard.labels.team=ml")
+    (configuration,) = of_kind([*yaml.safe_load_all(render(*settings))], "ConfigMap")
+    assert configuration["data"] == {
+        "relora-operator.json": (CHART / "files/grafana/relora-operator.json").read_text(encoding="utf-8")
+    }
+    assert configuration["metadata"]["labels"].items() >= {"grafana_dashboard": "1", "team": "ml"}.items()
+
+
+def test_a_service_monitor_selects_the_service(render: Callable[..., str]) -> None:
+    rendered = [*yaml.safe_load_all(render("serviceMonitor.enabled=true", "serviceMonitor.labels.release=monitoring"))]
+    (monitor,), (service,) = of_kind(rendered, "ServiceMonitor"), of_kind(rendered, "Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] == [service["spec"]["ports"][0]["name"]]
+    assert monitor["metadata"]["labels"]["release"] == "monitoring"
+
+
 def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
     assert "image.repository is empty" in render(image=False, check=False)
     assert "image.digest is empty" in render("image.repository=a/b", image=False, check=False)
@@ -100,6 +127,8 @@ def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
         ({"resources": {"limit": {}}}, "limit"),
         ({"service": {"port": 0}}, "0"),
         ({"argocd": {"healthChecks": "yes"}}, "yes"),
+        ({"serviceMonitor": {"enable": True}}, "enable"),
+        ({"grafanaDashboard": {"labels": {"a": 1}}}, "1"),
         ({"podLabels": {"a": 1}}, "1"),
         ({"imagePullSecrets": ["registry"]}, "registry"),
     ],

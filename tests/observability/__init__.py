@@ -1,0 +1,1 @@
+"""What the chart's alerts and dashboard ask of the operator's metrics."""

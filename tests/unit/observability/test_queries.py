@@ -1,0 +1,96 @@
+"""Every alert and every panel asks for metrics, labels and values that the operator exports."""
+
+import re
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
+
+from gitops.recorded import recorded
+from observability.exposed import TARGET_LABELS, Offer
+from observability.queries import DASHBOARD, Query, alert_rules, panels, queries, uses
+from relora_contract.api.release import BaseModelRelease
+from relora_operator import process
+from relora_operator.metrics import BindingCounts
+
+QUERIES = queries()
+# Codes of HTTP: those of a healthy operator are the few that happened.
+OPEN = {("relora_client_request_seconds_count", "code"), ("relora_step_duration_seconds_count", "outcome")}
+
+
+@pytest.fixture(scope="module")
+def offer() -> Offer:
+    """What the registry of the operator's process has, with the labels that its metrics are declared with."""
+    assert process.REGISTRY is REGISTRY
+    offered = Offer()
+    offered.add(REGISTRY.collect())
+    for collector, names in REGISTRY._collector_to_names.items():
+        if isinstance(collector, MetricWrapperBase):
+            for name in names:
+                bucket = {"le"} if name.endswith("_bucket") else set()
+                offered.labels[name] |= {*collector._labelnames, *bucket, *TARGET_LABELS}
+    stored = [one for one in recorded("AllPromoted") if one["kind"] == "BaseModelRelease"]
+    offered.add(BindingCounts(lambda: map(BaseModelRelease.model_validate, stored)).collect())
+    return offered
+
+
+def test_the_files_ask_something() -> None:
+    assert len(alert_rules()) == 7
+    assert len(panels()) == 20
+    assert len(QUERIES) >= 28
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.asked_by)
+def test_a_query_asks_for_what_is_exported(query: Query, offer: Offer) -> None:
+    used = uses(query.expression)
+    assert used
+    for use in used:
+        assert use.metric in offer.labels
+        assert use.labels <= offer.labels[use.metric]
+        for label, pattern in use.values:
+            known = offer.values[use.metric, label]
+            assert (use.metric, label) in OPEN or any(re.fullmatch(pattern, value) for value in known)
+        assert query.shown <= use.labels | TARGET_LABELS
+
+
+def test_every_metric_of_the_operator_is_shown(offer: Offer) -> None:
+    suffix = re.compile("_(bucket|count|sum|created|total)$")
+    own = {suffix.sub("", name) for name in offer.labels if name.startswith("relora_")}
+    assert own == {suffix.sub("", use.metric) for query in QUERIES for use in uses(query.expression)} - {
+        "process_resident_memory_bytes",
+        "process_cpu_seconds",
+    }
+
+
+@pytest.mark.parametrize("rule", alert_rules(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_happened_what_goes_on_and_how_bad_it_is(rule: dict[str, dict[str, str]]) -> None:
+    assert set(rule) - {"for"} == {"alert", "expr", "labels", "annotations"}
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert len(rule["annotations"]["description"]) > len(rule["annotations"]["summary"])
+
+
+def test_no_two_panels_lie_on_each_other() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in panels():
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken
+        taken |= cells
+
+
+def test_the_dashboard_works_with_any_data_source() -> None:
+    for panel in panels():
+        for source in (panel["datasource"], *(target["datasource"] for target in panel["targets"])):
+            assert source == {"type": "prometheus", "uid": "${datasource}"}
+    assert re.findall(r"label_values\((\w+)", DASHBOARD.read_text(encoding="utf-8")) == ["relora_bindings"] * 2
+
+
+def test_counters_begin_at_zero_so_that_their_first_event_is_seen(offer: Offer) -> None:
+    assert offer.values["relora_rollouts_total", "outcome"] == {"Promoted", "RolledBack"}
+    assert offer.values["relora_gate_verdicts_total", "step"] == {"port", "fuse", "recover", "refine"}
+    assert offer.values["relora_gate_verdicts_total", "verdict"] == {"Passed", "Failed", "Inconclusive"}
