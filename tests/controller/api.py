@@ -20,6 +20,7 @@ PLURALS = {
     "AdapterBinding": "/apis/relora.dev/v1alpha1/namespaces/{}/adapterbindings",
     "AdapterServer": "/apis/relora.dev/v1alpha1/namespaces/{}/adapterservers",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "ReplicaSet": "/apis/apps/v1/namespaces/{}/replicasets",
     "Job": "/apis/batch/v1/namespaces/{}/jobs",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{}/leases",

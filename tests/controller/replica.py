@@ -65,12 +65,16 @@ class Replica:
             self.send(number)
         return self.process.wait(seconds)
 
+    @property
+    def port(self) -> int:
+        """The port of its endpoints."""
+        said = next(line for line in self.lines() if line["message"].startswith("endpoints on port"))
+        return int(said["message"].rpartition(" ")[2])
+
     def fetch(self, path: str) -> tuple[int, str]:
         """Return status and text of one of its endpoints."""
-        port = next(line for line in self.lines() if line["message"].startswith("endpoints on port"))
-        number = port["message"].rpartition(" ")[2]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{number}{path}", timeout=30) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
