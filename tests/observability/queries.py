@@ -14,6 +14,9 @@ FILES = Path(__file__).parents[2] / "charts/relora-operator/files"
 ALERTS = FILES / "prometheus/alerts.yaml"
 DASHBOARD = FILES / "grafana/relora-operator.json"
 
+TARGET_LABELS = frozenset({"job", "instance"})
+"""What Prometheus itself adds to every sample."""
+
 # What Grafana fills in.
 _VARIABLES = {"$__rate_interval": "1m", "$__range": "1h", "$model": ".*", "$release": ".*"}
 

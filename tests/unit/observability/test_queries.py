@@ -1,14 +1,16 @@
 """Every alert and every panel asks for metrics, labels and values that the operator exports."""
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 from gitops.recorded import recorded
-from observability.exposed import TARGET_LABELS, Offer
-from observability.queries import DASHBOARD, Query, alert_rules, panels, queries, uses
+from observability.queries import DASHBOARD, TARGET_LABELS, Query, alert_rules, panels, queries, uses
 from relora_contract.api.release import BaseModelRelease
 from relora_operator import process
 from relora_operator.metrics import BindingCounts
@@ -16,6 +18,21 @@ from relora_operator.metrics import BindingCounts
 QUERIES = queries()
 # Codes of HTTP: those of a healthy operator are the few that happened.
 OPEN = {("relora_client_request_seconds_count", "code"), ("relora_step_duration_seconds_count", "outcome")}
+
+
+@dataclass
+class Offer:
+    """Labels by name of a sample, and values by name of a sample and of a label."""
+
+    labels: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    values: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, families: Iterable[Metric]) -> None:
+        for family in families:
+            for sample in family.samples:
+                self.labels[sample.name] |= set(sample.labels) | TARGET_LABELS
+                for label, value in sample.labels.items():
+                    self.values[sample.name, label].add(value)
 
 
 @pytest.fixture(scope="module")
