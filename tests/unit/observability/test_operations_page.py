@@ -1,0 +1,38 @@
+"""The page for operators lists the metrics and the alerts that there are."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
+
+from observability.queries import alert_rules
+from relora_operator import process
+from relora_operator.metrics import BindingCounts
+
+PAGE = (Path(__file__).parents[3] / "docs/operations.md").read_text(encoding="utf-8")
+
+Row = tuple[str, str, frozenset[str]]
+
+
+def exported() -> set[Row]:
+    """Return name, type and labels of every metric of ours."""
+    assert process.REGISTRY is REGISTRY
+    rows = set()
+    for collector in REGISTRY._collector_to_names:
+        if isinstance(collector, MetricWrapperBase):
+            (family,) = collector.describe()
+            name = family.name + ("_total" if family.type == "counter" else "")
+            rows.add((name, family.type, frozenset(collector._labelnames)))
+    (family,) = BindingCounts(list).collect()
+    return rows | {(family.name, family.type, frozenset(family._labelnames))}
+
+
+def test_the_page_lists_every_metric_with_its_labels() -> None:
+    rows = re.findall(r"^\| `(relora_\w+)` \| (\w+) \|([^|]*)\|", PAGE, re.MULTILINE)
+    assert len(rows) == len({name for name, _, _ in rows})
+    assert {(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == exported()
+
+
+def test_the_page_says_what_to_do_for_every_alert() -> None:
+    assert re.findall(r"^\| `(ReLoRA\w+)` \|", PAGE, re.MULTILINE) == [rule["alert"] for rule in alert_rules()]
