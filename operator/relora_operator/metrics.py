@@ -13,7 +13,7 @@ from relora_contract.api.binding import AdapterBindingStatus, StepState, StepSta
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServerStatus
 from relora_contract.model import Model
-from relora_contract.readaptation import Plan
+from relora_contract.readaptation import STEPS
 from relora_contract.report import Verdict
 
 _HOURS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400, 259200)
@@ -42,7 +42,7 @@ REPAIRS = Counter("relora_resync_repairs_total", "Objects whose news only the re
 UNREADABLE = Gauge("relora_unreadable_objects", "Objects that this version cannot read.", ("resource",))
 
 # A series that begins with its first event shows no increase for it, so these begin at 0.
-for _step, _verdict in itertools.product(Plan().steps, Verdict):
+for _step, _verdict in itertools.product(set().union(*STEPS.values()), Verdict):
     GATE_VERDICTS.labels(_step, _verdict)
 for _outcome in ("Promoted", "RolledBack"):
     ROLLOUTS.labels(_outcome)

@@ -139,7 +139,7 @@ CASES = [
     Case(
         "ReLoRAReleaseStuck",
         "two bindings wait for seven hours",
-        {BINDINGS.format("r2", "pending"): "2x480", BINDINGS.format("r2", "promoted"): "8x480"},
+        {BINDINGS.format("r2", "queued"): "2x480", BINDINGS.format("r2", "promoted"): "8x480"},
         430,
         RELEASE,
         {"{{ $labels.release }}": "r2", "{{ $value }}": "2"},
@@ -148,9 +148,15 @@ CASES = [
         "ReLoRAReleaseStuck",
         "one binding after the other",
         {
-            BINDINGS.format("r2", "pending"): "10x49 9x49 8x49 7x49 6x49 5x49 4x49 3x49 2x99",
+            BINDINGS.format("r2", "queued"): "10x49 9x49 8x49 7x49 6x49 5x49 4x49 3x49 2x99",
             BINDINGS.format("r2", "promoted"): "0x480",
         },
+        430,
+    ),
+    Case(
+        "ReLoRAReleaseStuck",
+        "it is suspended, or waits for its delta",
+        {BINDINGS.format("r2", "pending"): "2x480", BINDINGS.format("r2", "promoted"): "8x480"},
         430,
     ),
     Case(
@@ -158,7 +164,7 @@ CASES = [
         "all came to an end",
         {
             BINDINGS.format("r2", "promoted"): "8x480",
-            BINDINGS.format("r2", "pending"): "0x480",
+            BINDINGS.format("r2", "queued"): "0x480",
             BINDINGS.format("r2", "failed"): "2x480",
         },
         430,

@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
 from observability.queries import alert_rules
+from relora_contract.api.release import BindingCounts as BindingStates
 from relora_operator import process
 from relora_operator.metrics import BindingCounts
 
@@ -32,6 +33,12 @@ def test_the_page_lists_every_metric_with_its_labels() -> None:
     rows = re.findall(r"^\| `(relora_\w+)` \| (\w+) \|([^|]*)\|", PAGE, re.MULTILINE)
     assert len(rows) == len({name for name, _, _ in rows})
     assert {(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == exported()
+
+
+def test_the_page_names_every_state_of_a_binding() -> None:
+    (row,) = (line for line in PAGE.splitlines() if line.startswith("| `relora_bindings`"))
+    named = set(re.findall(r"`(\w+)`", row)) - {"relora_bindings", "model", "release", "state"}
+    assert named == set(BindingStates.model_fields) - {"eligible"}
 
 
 def test_the_page_says_what_to_do_for_every_alert() -> None:
