@@ -101,7 +101,9 @@ def test_a_workload_that_is_applied_five_times_a_second_moves_to_a_release_in_on
     live = api.get("Deployment", "vllm", fleet.namespace)
     annotations = live["spec"]["template"]["metadata"]["annotations"]
     assert json.loads(annotations[ANNOTATION_SERVING_SET])["release"] == fleet.r2
-    ours = {f"f:{name}": {} for name in (ANNOTATION_SERVING_SET, ANNOTATION_SERVING_SET_DIGEST)}
+    ours: dict[str, dict[str, str]] = {
+        f"f:{name}": {} for name in (ANNOTATION_SERVING_SET, ANNOTATION_SERVING_SET_DIGEST)
+    }
     assert owned(live, FIELD_MANAGER) == {"f:spec": {"f:template": {"f:metadata": {"f:annotations": ours}}}}
     assert "annotations" not in json.dumps(owned(live, MANAGER))
 
