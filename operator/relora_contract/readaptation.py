@@ -26,7 +26,7 @@ _NOT_NEGATIVE = validations(cel("double(self) >= 0.0", "give a number that is no
 
 
 class Task(Model):
-    """A completion task with a closed label set."""
+    """A completion task: with a closed label set, or generative."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -49,8 +49,12 @@ class Task(Model):
         ),
     )
     completion_field: FieldName = Field(description="The field of the example that holds the expected completion.")
-    choices: Annotated[list[Choice], Field(min_length=2, max_length=256, json_schema_extra=SET)] = Field(
-        description="The closed label set; answers are scored by log-likelihood over it."
+    choices: Annotated[list[Choice], Field(min_length=2, max_length=256, json_schema_extra=SET)] | None = Field(
+        default=None,
+        description=(
+            "The closed label set; answers are scored by log-likelihood over it. Without it the task is generative: "
+            "the answer is decoded greedily and compared with the expected completion."
+        ),
     )
     max_length: Annotated[int, Field(ge=8, le=131_072)] | None = Field(
         default=None,
@@ -64,12 +68,18 @@ class Task(Model):
         """`maxLength` with its default."""
         return self.max_length or 512
 
+    @property
+    def metrics(self) -> tuple["Metric", ...]:
+        """What can be measured of the task."""
+        return (Metric.ACCURACY, Metric.MACRO_F1, Metric.LOSS) if self.choices else (Metric.EXACT_MATCH, Metric.LOSS)
+
 
 class Metric(StrEnum):
     """What a gate measures on the test examples."""
 
     ACCURACY = "Accuracy"
     MACRO_F1 = "MacroF1"
+    EXACT_MATCH = "ExactMatch"
     LOSS = "Loss"
 
 
@@ -85,7 +95,7 @@ class Gate(Model):
             cel(
                 "self.metric == 'Loss' || !has(self.threshold) || "
                 "(double(self.threshold) >= 0.0 && double(self.threshold) <= 1.0)",
-                'Accuracy and MacroF1 are shares: give a threshold from 0 to 1, as in "0.81"',
+                'Accuracy, MacroF1 and ExactMatch are shares: give a threshold from 0 to 1, as in "0.81"',
                 field=".threshold",
             ),
         )
@@ -94,7 +104,8 @@ class Gate(Model):
     metric: Metric = Field(
         description=(
             "Accuracy: share of right choices. MacroF1: mean F1 over the choices; its maxRegression needs 600 test "
-            "examples. Loss: nats per completion token."
+            "examples. ExactMatch, without choices: share of greedy answers that are the expected completion, white "
+            "space around them aside. Loss: nats per completion token."
         )
     )
     threshold: Decimal | None = Field(

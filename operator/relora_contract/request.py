@@ -133,7 +133,7 @@ def _task_content(task: Task) -> JsonValue:
         "kind": task.kind,
         "promptTemplate": task.prompt_template,
         "completionField": task.completion_field,
-        "choices": list(task.choices),
+        "choices": list(task.choices) if task.choices else None,
         "maxLength": task.effective_max_length,
     }
 

@@ -88,7 +88,19 @@ CASES: dict[str, RuleCase] = {
         accepted=({("threshold",): ABSENT}, {("maxRegression",): ABSENT}),
         refused=({("threshold",): ABSENT, ("maxRegression",): ABSENT},),
     ),
-    'Accuracy and MacroF1 are shares: give a threshold from 0 to 1, as in "0.81"': RuleCase(
+    "Accuracy and MacroF1 need task.choices, ExactMatch is for tasks without: choose a metric that fits": RuleCase(
+        accepted=(
+            {},
+            {("task", "choices"): ABSENT, ("quality", "gates", 0, "metric"): "ExactMatch"},
+            {("quality", "gates", 0, "metric"): "MacroF1"},
+        ),
+        refused=(
+            {("task", "choices"): ABSENT},
+            {("quality", "gates", 0, "metric"): "ExactMatch"},
+            {("task", "choices"): ABSENT, ("quality", "gates", 0, "metric"): "MacroF1"},
+        ),
+    ),
+    'Accuracy, MacroF1 and ExactMatch are shares: give a threshold from 0 to 1, as in "0.81"': RuleCase(
         accepted=one("threshold", values=("0", "1", "0.5")), refused=one("threshold", values=("81", "1.01", "-0.1"))
     ),
     "maxRegression is a margin: give a number that is not negative": RuleCase(

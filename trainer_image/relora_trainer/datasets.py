@@ -28,7 +28,8 @@ class Example:
         before: The prompt up to the last placeholder's value.
         text: The value of the last placeholder: the part that is cut when the prompt is too long.
         after: The rest of the prompt.
-        label: Index into the task's choices.
+        label: Index into the task's choices; 0 for a generative task.
+        completion: What a generative task expects; empty for a task with choices.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Example:
     text: str
     after: str
     label: int
+    completion: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def read_examples(path: Path, task: Task) -> tuple[Example, ...]:
             appears twice; there is none. The message names the file and the line, never the text.
     """
     template = PromptTemplate.parse(task.prompt_template)
-    labels = {choice: index for index, choice in enumerate(task.choices)}
+    labels = {choice: index for index, choice in enumerate(task.choices or ())}
     examples = [_example(where, record, template, task, labels) for where, record in _records(path)]
     if not examples:
         raise DataError(f"{path.name} holds no example")
@@ -137,14 +139,18 @@ def _example(
         if not isinstance(value, str):
             raise DataError(f"{where}: field {field!r} is missing or not a string")
         values[field] = value
-    label = labels.get(values[task.completion_field])
+    answer = values[task.completion_field]
+    label = labels.get(answer) if task.choices else 0
     if label is None:
         raise DataError(f"{where}: the value of {task.completion_field!r} is not one of task.choices")
+    completion = "" if task.choices else answer
+    if not answer.strip():
+        raise DataError(f"{where}: the value of {task.completion_field!r} is empty")
     before, text, after = template.render(values)
     if not text.strip():
         raise DataError(f"{where}: the text of the last placeholder is empty")
-    key = hashlib.sha256(json.dumps([before, text, after, label]).encode()).hexdigest()
-    return Example(key=key, before=before, text=text, after=after, label=label)
+    key = hashlib.sha256(json.dumps([before, text, after, label if task.choices else answer]).encode()).hexdigest()
+    return Example(key=key, before=before, text=text, after=after, label=label, completion=completion)
 
 
 def split(

@@ -23,10 +23,12 @@ ERROR_LEVEL = 0.05
 INTERVAL_LEVEL = 0.95
 EXPECTED_DISCORDANCE = 0.065
 """Share of examples on which a re-trained and an old adapter of equal quality disagree, as measured on two tasks."""
+SHARES = (Metric.ACCURACY, Metric.EXACT_MATCH)
 
 TESTS: Mapping[Metric, Callable[..., Evidence]] = {
     Metric.ACCURACY: accuracy_test,
     Metric.MACRO_F1: macro_f1_test,
+    Metric.EXACT_MATCH: accuracy_test,
     Metric.LOSS: loss_test,
 }
 
@@ -37,7 +39,7 @@ def level_of(strategy: Strategy) -> float:
 
 
 def measure(metric: Metric, outcomes: Sequence[Outcome]) -> MetricValue:
-    """Return a metric with its 95 % interval: Wilson's for Accuracy, Student's for Loss."""
+    """Return a metric with its 95 % interval: Wilson's for Accuracy and ExactMatch, Student's for Loss."""
     value, low, high = _interval(metric, outcomes)
     return MetricValue(
         metric=metric,
@@ -79,7 +81,7 @@ def power_warnings(gates: Sequence[Gate], count: int, *, strategy: Strategy) -> 
     warnings = []
     for gate in gates:
         margin = float(gate.max_regression or 0)
-        if gate.metric is not Metric.ACCURACY or margin == 0:
+        if gate.metric not in SHARES or margin == 0:
             continue
         needed = items_needed(EXPECTED_DISCORDANCE, margin=margin, level=level)
         if count < needed:
@@ -127,7 +129,7 @@ def _judge_one(
 
 def _interval(metric: Metric, outcomes: Sequence[Outcome]) -> tuple[float, float, float]:
     """Return point estimate, lower and upper limit; NaN where no interval is computed."""
-    if metric is Metric.ACCURACY:
+    if metric in SHARES:
         result = binomtest(sum(outcome.correct for outcome in outcomes), len(outcomes))
         interval = result.proportion_ci(INTERVAL_LEVEL, method="wilson")
         return float(result.statistic), float(interval.low), float(interval.high)

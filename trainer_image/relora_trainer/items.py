@@ -21,17 +21,19 @@ class Item:
     Attributes:
         key: The example's content hash.
         prompt: Token ids of the prompt, special tokens of the tokenizer included.
-        label: Index of the right choice.
+        label: Index of the right choice; 0 for a generative task.
+        completion: Token ids of what a generative task expects, end-of-sequence token included.
     """
 
     key: str
     prompt: tuple[int, ...]
     label: int
+    completion: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class ItemSet:
-    """Tokenised examples with the choices that they share.
+    """Tokenised examples with the choices that they share, if the task has any.
 
     Attributes:
         items: The examples.
@@ -45,22 +47,22 @@ class ItemSet:
 
     def completion(self, item: Item) -> tuple[int, ...]:
         """Return the right completion of an item."""
-        return self.choices[item.label]
+        return self.choices[item.label] if self.choices else item.completion
 
     def length(self, item: Item) -> int:
         """Return the tokens of prompt and right completion."""
-        return len(item.prompt) + len(self.choices[item.label])
+        return len(item.prompt) + len(self.completion(item))
 
 
 class Encoder:
     """Tokenises examples of one task."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, choices: Sequence[str], max_length: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, choices: Sequence[str] | None, max_length: int) -> None:
         """Tokenise the choices.
 
         Args:
             tokenizer: A fast tokenizer with an end-of-sequence token.
-            choices: The closed label set.
+            choices: The closed label set; None for a generative task.
             max_length: Longest prompt with completion, in tokens.
 
         Raises:
@@ -71,11 +73,14 @@ class Encoder:
         if tokenizer.eos_token_id is None:
             raise ConfigurationError("the base's tokenizer has no end-of-sequence token")
         self._tokenizer = tokenizer
-        self._end = int(tokenizer.eos_token_id)
+        self.end = int(tokenizer.eos_token_id)
+        self._is_generative = choices is None
         self._max_length = max_length
-        self._choices = {joint: tuple(self._completion(joint + choice) for choice in choices) for joint in ("", " ")}
+        self._choices = {
+            joint: tuple(self._completion(joint + choice) for choice in choices or ()) for joint in ("", " ")
+        }
         for tokenised in self._choices.values():
-            if len(set(tokenised)) < len(choices):
+            if len(set(tokenised)) < len(tokenised):
                 raise ConfigurationError("task.choices: two choices have the same tokens")
 
     def encode(self, examples: Sequence[Example]) -> ItemSet:
@@ -89,15 +94,21 @@ class Encoder:
         joints = {"" if self._ends_in_space(example) else " " for example in examples}
         if len(joints) > 1:
             raise DataError("task.promptTemplate: some prompts end in white space and some do not; end it with text")
-        choices = self._choices[joints.pop()]
-        room = self._max_length - max(len(choice) for choice in choices)
+        joint = joints.pop()
+        choices = self._choices[joint]
         items, truncated = [], 0
         for example in examples:
+            completion = self._completion(joint + example.completion) if self._is_generative else ()
+            room = self._max_length - max(map(len, choices or (completion,)))
             prompt = self._ids(example.before + example.text + example.after)
             if len(prompt) > room:
                 prompt, truncated = self._cut(example, room), truncated + 1
-            items.append(Item(example.key, tuple(prompt), example.label))
+            items.append(Item(example.key, tuple(prompt), example.label, completion))
         return ItemSet(tuple(items), choices, truncated)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return what the tokens say, without special tokens and the white space around it."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
 
     def _cut(self, example: Example, room: int) -> list[int]:
         """Drop tokens from the end of the example's text until its prompt fits."""
@@ -111,11 +122,11 @@ class Encoder:
             kept -= len(prompt) - room
         raise DataError(
             f"task.maxLength {self._max_length} leaves no room for the text of example {example.key[:12]}: "
-            "the rest of the prompt and the longest choice fill it"
+            "the rest of the prompt and the longest choice or completion fill it"
         )
 
     def _completion(self, text: str) -> tuple[int, ...]:
-        return (*self._ids(text, special=False), self._end)
+        return (*self._ids(text, special=False), self.end)
 
     def _ids(self, text: str, *, special: bool = True) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]

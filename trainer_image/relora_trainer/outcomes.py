@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from relora_trainer.errors import DataError
 
+ANOTHER_ANSWER = -1
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -12,8 +14,8 @@ class Outcome:
 
     Attributes:
         key: The example's content hash.
-        label: Index of the right choice.
-        prediction: Index of the most likely choice.
+        label: Index of the right choice; 0 for a generative task.
+        prediction: Index of the most likely choice. For a generative task: 0 for the expected answer, −1 for another.
         nll: Sum of the right completion's negative log-likelihoods, in nats.
         tokens: Number of completion tokens.
     """
@@ -26,7 +28,7 @@ class Outcome:
 
     @property
     def correct(self) -> bool:
-        """Whether the most likely choice is the right one."""
+        """Whether the answer is the right one."""
         return self.prediction == self.label
 
 

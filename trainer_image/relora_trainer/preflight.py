@@ -3,11 +3,12 @@
 Only headers and JSON files are read. A refusal names what differs, so that its reader knows what to change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from relora_contract.readaptation import Gate, Task
 from relora_trainer.blocks import BaseWeights, check_same_blocks, open_base, read_json
-from relora_trainer.errors import IncompatibleError
+from relora_trainer.errors import ConfigurationError, IncompatibleError
 
 CONFIG_KEYS = (
     "architectures",
@@ -21,6 +22,20 @@ CONFIG_KEYS = (
 )
 """Fields of config.json that two releases of one family must share."""
 SHOWN = 3
+
+
+def check_metrics(task: Task, gates: Sequence[Gate]) -> None:
+    """Check that every gate measures what the task has.
+
+    Raises:
+        ConfigurationError: A metric needs a closed label set and there is none, or the other way round.
+    """
+    for gate in gates:
+        if gate.metric not in task.metrics:
+            kind = "a task with choices" if task.choices else "a task without choices"
+            raise ConfigurationError(
+                f"gates: {gate.metric} cannot be measured of {kind}; use {' or '.join(task.metrics)}"
+            )
 
 
 def check_bases(old: Path, new: Path) -> BaseWeights:

@@ -1,7 +1,7 @@
 """What every step of a re-adaptation does: prepare the inputs, judge a candidate, publish what passed."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +10,6 @@ import torch
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Provenance
 from relora_contract.digests import hex_part
-from relora_contract.readaptation import Metric
-from relora_contract.report import MetricValue
 from relora_contract.request import BaseRef
 from relora_trainer.adapter import Adapter, read_adapter, write_adapter
 from relora_trainer.datasets import Parts
@@ -21,7 +19,7 @@ from relora_trainer.factors import Factors
 from relora_trainer.fingerprint import fingerprints
 from relora_trainer.gate import judge, measure, power_warnings
 from relora_trainer.outcomes import Outcome
-from relora_trainer.preflight import check_bases
+from relora_trainer.preflight import check_bases, check_metrics
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
 from relora_trainer.session import Session, choose_placement, open_session
 from relora_trainer.standing import reference_of
@@ -49,6 +47,7 @@ class Readapting:
         self.item = context.item
         self.workspace = Workspace(context.work, context.store)
         self.placement = choose_placement()
+        check_metrics(self.item.task, self.item.gates)
 
     @cached_property
     def adapter(self) -> Adapter:
@@ -102,7 +101,7 @@ class Readapting:
                 self.context.stop.check()
                 self.context.progress.update(f"{self.step}: {part}", done, total)
 
-            return session.scorer.outcomes(items, progress)
+            return session.outcomes(items, progress)
 
     @property
     def is_first(self) -> bool:
@@ -154,7 +153,7 @@ class Readapting:
             reference_outcomes=self.reference_outcomes if self.is_first else None,
             alpha=alpha,
             beta=beta,
-            quality=quality(outcomes),
+            quality=[measure(metric, outcomes) for metric in self.item.task.metrics],
             gates=evidence,
             warnings=power_warnings(gates, len(outcomes), strategy=strategy) if self.is_first else [],
         )
@@ -193,8 +192,3 @@ class Readapting:
         prints = fingerprints(session.model, session.lora, session.encoder, self.item.task)
         with self.context.stopwatch.part("publish"):
             return self.context.store.publish(folder, "Adapter", self.provenance(alpha, beta), prints)
-
-
-def quality(outcomes: Sequence[Outcome]) -> list[MetricValue]:
-    """Return every metric of the outcomes, with its interval."""
-    return [measure(metric, outcomes) for metric in Metric]

@@ -1,18 +1,20 @@
 """A loaded base with LoRA layers: made once per step, shared by probes, training and evaluation."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from relora_contract.readaptation import Task
 from relora_trainer.errors import IntegrityError
-from relora_trainer.items import Encoder
+from relora_trainer.generation import generative_outcomes
+from relora_trainer.items import Encoder, ItemSet
 from relora_trainer.lora import LoraModel
+from relora_trainer.outcomes import Outcome
 from relora_trainer.scoring import Scorer
 
 LOG = logging.getLogger(__name__)
@@ -54,6 +56,12 @@ class Session:
     encoder: Encoder
     scorer: Scorer
 
+    def outcomes(self, items: ItemSet, progress: Callable[[int, int], None] | None = None) -> list[Outcome]:
+        """Return what the model answers to each example."""
+        if items.choices:
+            return self.scorer.outcomes(items, progress)
+        return generative_outcomes(self.model, self.scorer, self.encoder, items, progress)
+
 
 def open_session(
     base: Path, ranks: Mapping[str, int], task: Task, placement: Placement, *, dropout: float = 0.0
@@ -81,6 +89,7 @@ def open_session(
         raise IntegrityError(f"transformers cannot load the base: {type(error).__name__}") from error
     torch.nn.Module.to(model, placement.device)
     model.eval()
+    model.generation_config = GenerationConfig()  # a release's sampling settings would change what is greedy
     lora = LoraModel(model, ranks, dropout=dropout)
     encoder = Encoder(tokenizer, task.choices, task.effective_max_length)
     return Session(model, lora, encoder, Scorer(model, batch_size=EVALUATION_BATCH))

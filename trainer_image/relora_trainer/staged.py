@@ -114,7 +114,7 @@ class StagedTuning:
     def monitor(self) -> list[Outcome]:
         """Score the monitor examples with the factors as they are."""
         items = self.session.encoder.encode(self.work.parts.monitor[:MONITOR_ITEMS])
-        return self.session.scorer.outcomes(items)
+        return self.session.outcomes(items)
 
     def _is_ready(self, step: int) -> bool:
         if self.plan.refine is Refine.ALWAYS:

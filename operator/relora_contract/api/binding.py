@@ -162,7 +162,13 @@ class AdapterBindingSpec(Model):
                 "!has(self.servedName) || has(self.serverRef)",
                 "the name has no effect without spec.serverRef: add the server or remove the name",
                 field=".servedName",
-            )
+            ),
+            cel(
+                "self.quality.gates.all(gate, gate.metric == 'Loss' || "
+                "has(self.task.choices) == (gate.metric != 'ExactMatch'))",
+                "Accuracy and MacroF1 need task.choices, ExactMatch is for tasks without: choose a metric that fits",
+                field=".quality.gates",
+            ),
         )
     )
 

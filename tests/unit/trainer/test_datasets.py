@@ -63,6 +63,16 @@ def test_a_bad_line_is_named_without_its_text(tmp_path: Path, line: object, mess
         read_examples(path, TASK)
 
 
+def test_without_choices_the_completion_is_any_text(tmp_path: Path) -> None:
+    task = TASK.model_copy(update={"choices": None})
+    path = _file(tmp_path, [{"text": "x", "label": "a fine one"}, {"text": "x", "label": "another"}])
+    first, second = read_examples(path, task)
+    assert (first.label, first.completion, second.completion) == (0, "a fine one", "another")
+    assert first.key != second.key
+    with pytest.raises(DataError, match="line 1: the value of 'label' is empty"):
+        read_examples(_file(tmp_path, [{"text": "x", "label": " "}]), task)
+
+
 def test_an_empty_file_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no example"):
         read_examples(_file(tmp_path, []), TASK)

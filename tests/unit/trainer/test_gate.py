@@ -11,7 +11,7 @@ from relora_contract.readaptation import Gate, Metric, Strategy
 from relora_contract.report import Verdict
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError, DataError
-from relora_trainer.gate import judge, level_of, measure, power_warnings
+from relora_trainer.gate import SHARES, judge, level_of, measure, power_warnings
 from relora_trainer.macro_f1 import macro_f1, macro_f1_test
 from relora_trainer.outcomes import Outcome, pair
 from relora_trainer.paired_tests import accuracy_test, items_needed, loss_test, tango_statistic
@@ -210,6 +210,14 @@ class TestJudge:
     def test_a_margin_needs_a_reference(self) -> None:
         with pytest.raises(ConfigurationError, match="old adapter on its own base"):
             judge([gate(margin="0.02")], outcomes([True]), None, strategy=Strategy.RELORA)
+
+
+def test_exact_match_is_judged_as_a_share() -> None:
+    new, old = counted(1000, 60, 40, 400)
+    judged = [judge([gate(metric, margin="0.02")], new, old, strategy=Strategy.RELORA) for metric in SHARES]
+    assert judged[0][0] is judged[1][0] is Verdict.PASSED
+    assert judged[0][1][0].statistic == judged[1][1][0].statistic
+    assert len(power_warnings([gate(Metric.EXACT_MATCH, margin="0.005")], 5000, strategy=Strategy.RELORA)) == 1
 
 
 def test_wilsons_interval_of_a_share() -> None:

@@ -47,6 +47,16 @@ def test_a_template_that_fills_the_length_is_refused(tokenizer: PreTrainedTokeni
         Encoder(tokenizer, ["a", "bcd"], 12).encode([example("xyz")])
 
 
+def test_a_generative_task_has_a_completion_per_example(tokenizer: PreTrainedTokenizerFast) -> None:
+    asked = [Example("0" * 64, "in: ", "x" * 60, " out:", 0, answer) for answer in ("ab", "abcdef")]
+    encoder = Encoder(tokenizer, None, 30)
+    items = encoder.encode(asked)
+    assert items.choices == ()
+    assert [encoder.text(items.completion(item)) for item in items.items] == ["a b", "a b c d e f"]
+    assert [item.completion[-1] for item in items.items] == [tokenizer.eos_token_id] * 2
+    assert [items.length(item) for item in items.items] == [30, 30]  # a short completion leaves more of the text
+
+
 def test_choices_with_the_same_tokens_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ConfigurationError, match="same tokens"):
         Encoder(tokenizer, ["?", "!"], 12)

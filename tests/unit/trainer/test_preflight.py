@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from relora_trainer.errors import IncompatibleError, IntegrityError
-from relora_trainer.preflight import check_bases
+from relora_contract.readaptation import Gate, Metric, Task
+from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
+from relora_trainer.preflight import check_bases, check_metrics
 
 Json = dict[str, Any]
 
@@ -32,6 +34,26 @@ def _edit(path: Path, change: Callable[[Json], object]) -> None:
 def test_equal_bases_pass(tmp_path: Path) -> None:
     weights = check_bases(_base(tmp_path / "old"), _base(tmp_path / "new"))
     assert weights.linear_shapes == {"model.layers.0.self_attn.q_proj": (4, 4)}
+
+
+@pytest.mark.parametrize(
+    ("choices", "metric", "fits"),
+    [
+        (["a", "b"], Metric.ACCURACY, True),
+        (["a", "b"], Metric.MACRO_F1, True),
+        (["a", "b"], Metric.LOSS, True),
+        (["a", "b"], Metric.EXACT_MATCH, False),
+        (None, Metric.EXACT_MATCH, True),
+        (None, Metric.LOSS, True),
+        (None, Metric.ACCURACY, False),
+        (None, Metric.MACRO_F1, False),
+    ],
+)
+def test_a_gate_measures_what_the_task_has(choices: list[str] | None, metric: Metric, *, fits: bool) -> None:
+    task = Task(kind="CausalLM", prompt_template="{text}", completion_field="label", choices=choices)
+    gates = [Gate(metric=metric, max_regression="0.1")]
+    with nullcontext() if fits else pytest.raises(ConfigurationError, match=f"{metric}.*choices; use"):
+        check_metrics(task, gates)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class Laptop:
         for index in range(count):
             label = list(WORDS)[index % 2]
             letters = "".join(WORDS[label][int(torch.randint(5, ()))] for _ in range(8))
-            lines.append(json.dumps({"text": letters, "label": label}) + "\n")
+            lines.append(json.dumps({"text": letters, "label": label, "letter": label[0]}) + "\n")
         return sorted(set(lines))
 
     def run(self, **changes: Any) -> Ended:  # noqa: ANN401 - the fields of the run file
@@ -230,6 +230,21 @@ def test_a_strategy_without_search_trains_without_a_delta(
     assert first.verdict is Verdict.PASSED
     assert first.outcomes == reports[0].outcomes
     assert {report.outcome for report in later} <= {StepOutcome.SKIPPED, StepOutcome.SUCCEEDED}
+
+
+def test_a_generative_task_is_trained_and_gated_by_its_answers(laptop: Laptop) -> None:
+    laptop.run(
+        task={"kind": "CausalLM", "promptTemplate": "{text}:", "completionField": "letter", "maxLength": 32},
+        gates=[{"metric": "ExactMatch", "threshold": "0.9"}],
+        readaptation={
+            "strategy": "PortLLMFineTune",
+            "tuning": {"batchSize": 8, "epochs": 12, "learningRate": "2e-2"},
+        },
+    )
+    assert laptop.report("port").verdict is Verdict.FAILED
+    reports = [laptop.report(step) for step in ("recover", "refine")]
+    assert Verdict.PASSED in [report.verdict for report in reports], [report.quality for report in reports]
+    assert [value.metric for value in reports[0].quality] == ["ExactMatch", "Loss"]
 
 
 @pytest.mark.parametrize(

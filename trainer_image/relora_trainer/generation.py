@@ -1,0 +1,82 @@
+"""Answers of a generative task: decoded greedily, in batches, with a cache of keys and values.
+
+An answer is right when the model ends it by itself and its text is the expected completion, white space around both
+aside. Decoding is bounded by what a right answer can need: a longer one is wrong whatever follows.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel
+
+from relora_trainer.batching import by_length
+from relora_trainer.items import Encoder, Item, ItemSet
+from relora_trainer.outcomes import ANOTHER_ANSWER, Outcome
+from relora_trainer.scoring import Scorer
+
+BATCH = 32
+SPARE_SHARE, SPARE_TOKENS = 2, 8
+"""A right answer may be tokenised otherwise than the expected one, in more tokens."""
+
+
+def generative_outcomes(
+    model: PreTrainedModel,
+    scorer: Scorer,
+    encoder: Encoder,
+    items: ItemSet,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Outcome]:
+    """Return per example whether the greedy answer is the expected one, and the loss of the expected one.
+
+    Raises:
+        NonFiniteError: A loss is NaN or infinite.
+    """
+    nll, tokens = scorer.losses(items)
+    right = [False] * len(items.items)
+    done = 0
+    for indices in by_length([len(item.prompt) for item in items.items], BATCH):
+        chosen = [items.items[index] for index in indices]
+        for index, item, answer in zip(indices, chosen, greedy_answers(model, chosen, encoder.end), strict=True):
+            right[index] = answer is not None and encoder.text(answer) == encoder.text(item.completion)
+        done += len(indices)
+        if progress:
+            progress(done, len(right))
+    return [
+        Outcome(item.key, item.label, item.label if is_right else ANOTHER_ANSWER, loss, count)
+        for item, is_right, loss, count in zip(items.items, right, nll, tokens, strict=True)
+    ]
+
+
+@torch.no_grad()
+def greedy_answers(model: PreTrainedModel, items: Sequence[Item], end: int) -> list[tuple[int, ...] | None]:
+    """Return the answer to each prompt without its end token, or None where none ended within its bound."""
+    width = max(len(item.prompt) for item in items)
+    limit = max(_bound(item) for item in items)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None:
+        limit = max(1, min(limit, positions - width))
+    input_ids = torch.full((len(items), width), end, dtype=torch.int64)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, item in enumerate(items):
+        input_ids[row, width - len(item.prompt) :] = torch.tensor(item.prompt)
+        attention_mask[row, width - len(item.prompt) :] = 1
+    generate = cast("Callable[..., Tensor]", model.generate)  # a mixin of the loaded class
+    output = generate(
+        input_ids=input_ids.to(model.device),
+        attention_mask=attention_mask.to(model.device),
+        generation_config=GenerationConfig(
+            do_sample=False, num_beams=1, max_new_tokens=limit, eos_token_id=end, pad_token_id=end, use_cache=True
+        ),
+    )
+    answers = output[:, width:].tolist()
+    return [_ended(answer[: _bound(item)], end) for item, answer in zip(items, answers, strict=True)]
+
+
+def _bound(item: Item) -> int:
+    return SPARE_SHARE * len(item.completion) + SPARE_TOKENS
+
+
+def _ended(answer: list[int], end: int) -> tuple[int, ...] | None:
+    return tuple(answer[: answer.index(end)]) if end in answer else None
