@@ -1,4 +1,4 @@
-"""Labelled examples: JSON lines on disk to prompts, choices and disjoint parts.
+"""Labelled examples: JSON lines or parquet on disk to prompts, choices and disjoint parts.
 
 The parts are chosen by the hash of each example's content, so that they do not depend on the order of the file:
 `validation` feeds the search and the monitor, `test` the gate alone.
@@ -7,7 +7,7 @@ The parts are chosen by the hash of each example's content, so that they do not 
 import hashlib
 import json
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,21 +99,31 @@ class PromptTemplate:
 
 
 def read_examples(path: Path, task: Task) -> tuple[Example, ...]:
-    """Read one JSON object a line.
+    """Read one JSON object a line, or one row of a `.parquet` file; equal examples count once.
 
     Raises:
-        DataError: A line is not a JSON object, lacks a field, or has a label outside `task.choices`; an example
-            appears twice; there is none. The message names the file and the line, never the text.
+        DataError: A line is not a JSON object, lacks a field, or has a label outside `task.choices`; there is none.
+            The message names the file and the line or row, never the text.
     """
     template = PromptTemplate.parse(task.prompt_template)
     labels = {choice: index for index, choice in enumerate(task.choices or ())}
-    examples = [_example(where, record, template, task, labels) for where, record in _records(path)]
+    fields = template.fields | {task.completion_field}
+    examples = [_example(where, record, template, task, labels) for where, record in _records(path, fields)]
     if not examples:
         raise DataError(f"{path.name} holds no example")
     return tuple({example.key: example for example in examples}.values())
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
+def _records(path: Path, fields: Collection[str]) -> Iterator[tuple[str, dict[str, object]]]:
+    if path.suffix.lower() != ".parquet":
+        return _json_records(path)
+    # Most datasets are JSON, and a step that has nothing to do must end at once.
+    from relora_trainer.parquet import parquet_records  # noqa: PLC0415
+
+    return parquet_records(path, fields)
+
+
+def _json_records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
             where = f"{path.name}, line {number}"

@@ -35,7 +35,7 @@ class Source(S3Artifact):
 
 
 class Dataset(Model):
-    """Labelled examples: one JSON object a line."""
+    """Labelled examples: one JSON object a line, or a row of a file whose name ends in `.parquet`."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(

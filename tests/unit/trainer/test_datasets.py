@@ -2,7 +2,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow.parquet import write_table
 
 from relora_contract.readaptation import Task
 from relora_trainer.datasets import Example, PromptTemplate, read_examples, split
@@ -71,6 +73,37 @@ def test_without_choices_the_completion_is_any_text(tmp_path: Path) -> None:
     assert first.key != second.key
     with pytest.raises(DataError, match="line 1: the value of 'label' is empty"):
         read_examples(_file(tmp_path, [{"text": "x", "label": " "}]), task)
+
+
+def test_parquet_gives_the_same_examples_as_json_lines(tmp_path: Path) -> None:
+    rows = [{"text": f"film {index}", "label": TASK.choices[index % 2], "other": index} for index in range(3000)]  # type: ignore[index]  # it has some
+    parquet = tmp_path / "train.parquet"
+    write_table(pa.Table.from_pylist(rows), parquet)
+    assert read_examples(parquet, TASK) == read_examples(_file(tmp_path, rows), TASK)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "x"}, "row 2: field 'label' is missing"),
+        ({"text": "x", "label": "mixed"}, "row 2: the value of 'label' is not one of task.choices"),
+        ({"text": None, "label": "positive"}, "row 2: field 'text' is missing or not a string"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    path = tmp_path / "train.parquet"
+    write_table(pa.Table.from_pylist([{"text": "good", "label": "positive"}, row]), path)
+    with pytest.raises(DataError, match=f"train.parquet, {message}"):
+        read_examples(path, TASK)
+
+
+@pytest.mark.parametrize("keep", [3, 200])
+def test_a_damaged_parquet_file_is_a_data_error(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "train.parquet"
+    write_table(pa.Table.from_pylist([{"text": "good", "label": "positive"}]), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"train\.parquet is damaged"):
+        read_examples(path, TASK)
 
 
 def test_an_empty_file_is_a_data_error(tmp_path: Path) -> None:

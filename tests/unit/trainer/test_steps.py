@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from peft import PeftModel
+from pyarrow.parquet import write_table
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from relora_contract.exitcodes import ExitCode
@@ -230,6 +232,16 @@ def test_a_strategy_without_search_trains_without_a_delta(
     assert first.verdict is Verdict.PASSED
     assert first.outcomes == reports[0].outcomes
     assert {report.outcome for report in later} <= {StepOutcome.SKIPPED, StepOutcome.SUCCEEDED}
+
+
+def test_parquet_files_are_fetched_and_read(laptop: Laptop) -> None:
+    dataset = {}
+    for part in ("train", "validation", "test"):
+        rows = [json.loads(line) for line in (laptop.root / f"{part}.jsonl").read_text().splitlines()]
+        write_table(pa.Table.from_pylist(rows), laptop.root / f"{part}.parquet")
+        dataset[part] = {"uri": f"file://{laptop.root}/{part}.parquet"}
+    assert laptop.run(dataset=dataset, readaptation={"strategy": "PortLLM"}).exit_code is ExitCode.DONE
+    assert laptop.report("port").gates[0].count == len((laptop.root / "test.jsonl").read_text().splitlines())
 
 
 def test_a_generative_task_is_trained_and_gated_by_its_answers(laptop: Laptop) -> None:
