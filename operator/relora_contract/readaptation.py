@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from relora_contract.crd.rules import SET, cel, remedy, validations
+from relora_contract.crd.rules import ATOMIC, SET, cel, remedy, validations
 from relora_contract.model import Model
 from relora_contract.scalars import Decimal
 
@@ -25,27 +25,66 @@ FieldName = Annotated[
 _NOT_NEGATIVE = validations(cel("double(self) >= 0.0", "give a number that is not negative"))
 
 
+PLACEHOLDER = "[{][A-Za-z_][A-Za-z0-9_]*[}]"
+"""A field of an example in a template, once `{{` is removed."""
+
+
+class Message(Model):
+    """One message of a chat prompt."""
+
+    role: Literal["system", "user", "assistant"] = Field(description="Who says it.")
+    content: Annotated[str, StringConstraints(min_length=1, max_length=8192)] = Field(
+        description="What is said; `{field}` stands for a field of the example, `{{` and `}}` for braces."
+    )
+
+
 class Task(Model):
     """A completion task: with a closed label set, or generative."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             cel(
+                "has(self.promptTemplate) != has(self.messages)",
+                "give promptTemplate, or messages for a base with a chat template, and not both",
+            ),
+            cel(
+                "!has(self.promptTemplate) || "
                 "!self.promptTemplate.replace('{{', '').contains('{' + self.completionField + '}')",
                 "remove the completion field from the prompt: the model would be told the answer",
                 field=".promptTemplate",
-            )
+            ),
+            cel(
+                "!has(self.messages) || "
+                "!self.messages.exists(m, m.content.replace('{{', '').contains('{' + self.completionField + '}'))",
+                "remove the completion field from the messages: the model would be told the answer",
+                field=".messages",
+            ),
         )
     )
 
     kind: Literal["CausalLM"] = Field(description="How the model answers.")
-    prompt_template: Annotated[str, StringConstraints(min_length=1, max_length=8192)] = Field(
+    prompt_template: Annotated[str, StringConstraints(min_length=1, max_length=8192)] | None = Field(
+        default=None,
         description="The prompt; `{field}` stands for a field of the example, `{{` and `}}` for braces.",
         json_schema_extra=validations(
             cel(
-                "self.replace('{{', '').matches('[{][A-Za-z_][A-Za-z0-9_]*[}]')",
+                f"self.replace('{{{{', '').matches('{PLACEHOLDER}')",
                 "name a field of the examples in braces, as in {text}: without one every prompt is the same",
             )
+        ),
+    )
+    messages: Annotated[list[Message], Field(min_length=1, max_length=8, json_schema_extra=ATOMIC)] | None = Field(
+        default=None,
+        description=(
+            "The prompt as a chat, in the form of the tokenizer's chat template; the completion is the assistant's "
+            "next message. Instead of promptTemplate."
+        ),
+        json_schema_extra=validations(
+            cel(
+                f"self.exists(m, m.content.replace('{{{{', '').matches('{PLACEHOLDER}'))",
+                "name a field of the examples in braces in a message, as in {text}: without one every chat is the same",
+            ),
+            cel("self[self.size() - 1].role == 'user'", "end with a message of the user: the answer comes next"),
         ),
     )
     completion_field: FieldName = Field(description="The field of the example that holds the expected completion.")

@@ -128,14 +128,19 @@ def readaptation_digest(
 
 
 def _task_content(task: Task) -> JsonValue:
-    """Return what matters of a task, field by field: a subclass also knows places and secrets, a default is a value."""
-    return {
+    """Return what matters of a task, field by field: a subclass also knows places and secrets, a default is a value.
+
+    What is absent is left out, so that a field of the future changes no digest of today.
+    """
+    content: dict[str, JsonValue] = {
         "kind": task.kind,
         "promptTemplate": task.prompt_template,
+        "messages": [message.to_json() for message in task.messages] if task.messages else None,
         "completionField": task.completion_field,
         "choices": list(task.choices) if task.choices else None,
         "maxLength": task.effective_max_length,
     }
+    return {name: value for name, value in content.items() if value is not None}
 
 
 def gates_digest(gates: list[Gate]) -> str:

@@ -29,6 +29,8 @@ class Constraint:
     """A keyword of the schema, `required`, `unique` (of a list's items) or `rule`."""
     argument: Any
     schema: dict[str, Any]
+    document: Any
+    """The whole document that has something at the place."""
 
     @property
     def label(self) -> str:
@@ -37,40 +39,45 @@ class Constraint:
         return f"{self.kind} {field_path(self.steps)} {self.keyword}{detail}"
 
 
-def constraints(kind: str, schema: dict[str, Any], document: object, steps: Steps = ()) -> Iterator[Constraint]:
-    """Yield the constraints of `schema` and of everything below it.
+def constraints(
+    kind: str, schema: dict[str, Any], document: object, steps: Steps = (), *, without: Steps | None = None
+) -> Iterator[Constraint]:
+    """Yield the constraints of `schema` and of everything below it, which lies at `steps` of the document.
 
-    Lists are followed into their first item, maps into their first value.
+    Lists are followed into their first item, maps into their first value. `without` is a place that the document
+    must leave empty.
 
     Raises:
         LookupError: The document lacks a field of the schema, so that its constraints could not be tried.
     """
     for keyword in _KEYWORDS:
         if keyword in schema:
-            yield Constraint(kind, steps, keyword, schema[keyword], schema)
+            yield Constraint(kind, steps, keyword, schema[keyword], schema, document)
     for rule in schema.get("x-kubernetes-validations", ()):
-        yield Constraint(kind, steps, "rule", rule, schema)
+        yield Constraint(kind, steps, "rule", rule, schema, document)
     if schema.get("x-kubernetes-list-type") in {"set", "map"}:
-        yield Constraint(kind, steps, "unique", True, schema)
+        yield Constraint(kind, steps, "unique", True, schema, document)
     for name in schema.get("required", ()):
-        yield Constraint(kind, (*steps, name), "required", True, schema)
-    for step, child in _children(schema, document, steps):
-        yield from constraints(kind, child, value_at(document, (step,)), (*steps, step))
+        yield Constraint(kind, (*steps, name), "required", True, schema, document)
+    for step, child in _children(schema, value_at(document, steps), steps, without):
+        yield from constraints(kind, child, document, (*steps, step), without=without)
 
 
 def _children(
     schema: dict[str, Any],
-    document: Any,  # noqa: ANN401 - JSON
+    value: Any,  # noqa: ANN401 - JSON
     steps: Steps,
+    without: Steps | None,
 ) -> Iterator[tuple[str | int, dict[str, Any]]]:
     try:
         for name, child in schema.get("properties", {}).items():
-            value_at(document, (name,))
-            yield name, child
+            if (*steps, name) != without:
+                value_at(value, (name,))
+                yield name, child
         if "additionalProperties" in schema:
-            yield next(iter(document)), schema["additionalProperties"]
+            yield next(iter(value)), schema["additionalProperties"]
         if "items" in schema:
-            value_at(document, (0,))
+            value_at(value, (0,))
             yield 0, schema["items"]
     except (LookupError, StopIteration) as missing:
         raise LookupError(f"the sample has nothing at {field_path(steps)} for {missing}") from missing

@@ -38,6 +38,7 @@ def one(*steps: str | int, values: tuple[object, ...]) -> tuple[Changes, ...]:
 
 NAME = ("metadata", "name")
 SAME_DATA = {"uri": "s3://data/other.jsonl", "digest": digest("test")}
+CHAT = [{"role": "user", "content": "Text: {text}"}]
 SAME_TRAINING_DATA = {"uri": "s3://data/other.jsonl", "digest": digest("train")}
 
 CASES: dict[str, RuleCase] = {
@@ -76,6 +77,25 @@ CASES: dict[str, RuleCase] = {
     ),
     "give validation examples of their own: the search must not see the training examples": RuleCase(
         accepted=({},), refused=({("validation",): SAME_TRAINING_DATA},)
+    ),
+    "give promptTemplate, or messages for a base with a chat template, and not both": RuleCase(
+        accepted=({}, {("promptTemplate",): ABSENT, ("messages",): CHAT}),
+        refused=({("promptTemplate",): ABSENT}, {("messages",): CHAT}),
+    ),
+    "remove the completion field from the messages: the model would be told the answer": RuleCase(
+        accepted=(
+            {("promptTemplate",): ABSENT, ("messages",): CHAT},
+            {("promptTemplate",): ABSENT, ("messages",): [{"role": "user", "content": "{{label}} {text}"}]},
+        ),
+        refused=({("promptTemplate",): ABSENT, ("messages",): [{"role": "user", "content": "{text} {label}"}]},),
+    ),
+    "name a field of the examples in braces in a message, as in {text}: without one every chat is the same": RuleCase(
+        accepted=({}, {(): [{"role": "system", "content": "{a}"}, {"role": "user", "content": "Which?"}]}),
+        refused=({(0, "content"): "Which?"}, {(0, "content"): "{{text}}"}),
+    ),
+    "end with a message of the user: the answer comes next": RuleCase(
+        accepted=({},),
+        refused=({(0, "role"): "system"}, {(): [*CHAT, {"role": "assistant", "content": "News."}]}),
     ),
     "remove the completion field from the prompt: the model would be told the answer": RuleCase(
         accepted=one("promptTemplate", values=("{{label}} {text}", "{labels}", "label: {text}")),

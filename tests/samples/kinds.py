@@ -104,6 +104,14 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
     )
 
 
+def chat_binding() -> Document:
+    """Return a binding whose prompt is a chat."""
+    document = binding()
+    del document["spec"]["task"]["promptTemplate"]
+    document["spec"]["task"]["messages"] = [{"role": "user", "content": "Text: {text}"}]
+    return document
+
+
 def server(name: str = "vllm", namespace: str = "engines", **spec: object) -> Document:
     return _object(
         "AdapterServer",

@@ -6,13 +6,13 @@ The parts are chosen by the hash of each example's content, so that they do not 
 
 import hashlib
 import json
-import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from relora_contract.readaptation import Task
-from relora_trainer.errors import ConfigurationError, DataError
+from relora_trainer.errors import DataError
+from relora_trainer.prompts import Prompt, Prompts
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_MONITOR_ITEMS = 512
@@ -25,17 +25,13 @@ class Example:
 
     Attributes:
         key: SHA-256 of the example's prompt and label, 64 hexadecimal digits.
-        before: The prompt up to the last placeholder's value.
-        text: The value of the last placeholder: the part that is cut when the prompt is too long.
-        after: The rest of the prompt.
+        prompt: What the model is asked.
         label: Index into the task's choices; 0 for a generative task.
         completion: What a generative task expects; empty for a task with choices.
     """
 
     key: str
-    before: str
-    text: str
-    after: str
+    prompt: Prompt
     label: int
     completion: str = ""
 
@@ -50,54 +46,6 @@ class Parts:
     gate: tuple[Example, ...]
 
 
-@dataclass(frozen=True)
-class PromptTemplate:
-    """A parsed prompt template: alternating text and field names."""
-
-    pieces: tuple[tuple[str, str | None], ...]
-
-    @classmethod
-    def parse(cls, template: str) -> "PromptTemplate":
-        """Parse `{field}` placeholders; `{{` and `}}` stand for braces.
-
-        Raises:
-            ConfigurationError: The template is malformed, or has no placeholder.
-        """
-        pieces: list[tuple[str, str | None]] = []
-        try:
-            for text, field, spec, conversion in string.Formatter().parse(template):
-                if field is not None and (spec or conversion or not field.isidentifier()):
-                    raise ConfigurationError(
-                        f"task.promptTemplate: {{{field}}} must be a plain field name; write {{{{ and }}}} for braces"
-                    )
-                pieces.append((text, field))
-        except ValueError as error:
-            raise ConfigurationError(f"task.promptTemplate is malformed: {error}") from error
-        if all(field is None for _, field in pieces):
-            raise ConfigurationError("task.promptTemplate has no placeholder such as {text}")
-        return cls(tuple(pieces))
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """The fields that an example must have."""
-        return frozenset(field for _, field in self.pieces if field is not None)
-
-    def render(self, values: Mapping[str, str]) -> tuple[str, str, str]:
-        """Return the prompt as (before, text, after) around the last placeholder."""
-        last = max(index for index, (_, field) in enumerate(self.pieces) if field is not None)
-        before, text, after = "", "", ""
-        for index, (literal, field) in enumerate(self.pieces):
-            if index > last:
-                after += literal
-                continue
-            before += literal
-            if field is not None and index < last:
-                before += values[field]
-            elif field is not None:
-                text = values[field]
-        return before, text, after
-
-
 def read_examples(path: Path, task: Task) -> tuple[Example, ...]:
     """Read one JSON object a line, or one row of a `.parquet` file; equal examples count once.
 
@@ -105,10 +53,10 @@ def read_examples(path: Path, task: Task) -> tuple[Example, ...]:
         DataError: A line is not a JSON object, lacks a field, or has a label outside `task.choices`; there is none.
             The message names the file and the line or row, never the text.
     """
-    template = PromptTemplate.parse(task.prompt_template)
+    prompts = Prompts(task)
     labels = {choice: index for index, choice in enumerate(task.choices or ())}
-    fields = template.fields | {task.completion_field}
-    examples = [_example(where, record, template, task, labels) for where, record in _records(path, fields)]
+    fields = prompts.fields | {task.completion_field}
+    examples = [_example(where, record, prompts, task, labels) for where, record in _records(path, fields)]
     if not examples:
         raise DataError(f"{path.name} holds no example")
     return tuple({example.key: example for example in examples}.values())
@@ -141,10 +89,10 @@ def _json_records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
 
 
 def _example(
-    where: str, record: Mapping[str, object], template: PromptTemplate, task: Task, labels: Mapping[str, int]
+    where: str, record: Mapping[str, object], prompts: Prompts, task: Task, labels: Mapping[str, int]
 ) -> Example:
     values: dict[str, str] = {}
-    for field in sorted(template.fields | {task.completion_field}):
+    for field in sorted(prompts.fields | {task.completion_field}):
         value = record.get(field)
         if not isinstance(value, str):
             raise DataError(f"{where}: field {field!r} is missing or not a string")
@@ -156,11 +104,12 @@ def _example(
     completion = "" if task.choices else answer
     if not answer.strip():
         raise DataError(f"{where}: the value of {task.completion_field!r} is empty")
-    before, text, after = template.render(values)
-    if not text.strip():
+    prompt = prompts.prompt(values)
+    if not prompt.text.strip():
         raise DataError(f"{where}: the text of the last placeholder is empty")
-    key = hashlib.sha256(json.dumps([before, text, after, label if task.choices else answer]).encode()).hexdigest()
-    return Example(key=key, before=before, text=text, after=after, label=label, completion=completion)
+    content = [*astuple(prompt)[:3], label if task.choices else answer, *astuple(prompt)[3]]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return Example(key=key, prompt=prompt, label=label, completion=completion)
 
 
 def split(

@@ -10,11 +10,12 @@ from transformers import PreTrainedModel
 
 from relora_contract.artifacts import Fingerprint, TokenLogprob
 from relora_contract.readaptation import Task
-from relora_trainer.datasets import Example, PromptTemplate
+from relora_trainer.datasets import Example
 from relora_trainer.decimals import decimal_text
 from relora_trainer.factors import Factors
 from relora_trainer.items import Encoder
 from relora_trainer.lora import LoraModel
+from relora_trainer.prompts import Prompts
 from relora_trainer.scoring import collate, completion_logits
 
 TOKENS = 20
@@ -47,11 +48,11 @@ def fingerprints(model: PreTrainedModel, lora: LoraModel, encoder: Encoder, task
 
 
 def _prompts(encoder: Encoder, task: Task) -> list[tuple[int, ...]]:
-    template = PromptTemplate.parse(task.prompt_template)
-    examples = []
-    for sentence in SENTENCES:
-        before, text, after = template.render(dict.fromkeys(template.fields, sentence))
-        examples.append(Example(key="", before=before, text=text, after=after, label=0))
+    prompts = Prompts(task)
+    examples = [
+        Example(key="", prompt=prompts.prompt(dict.fromkeys(prompts.fields, sentence)), label=0)
+        for sentence in SENTENCES
+    ]
     return [item.prompt[-MAX_PROMPT_TOKENS:] for item in encoder.encode(examples).items]
 
 

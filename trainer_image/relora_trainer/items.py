@@ -2,7 +2,7 @@
 
 Prompt and completion are tokenised apart: an engine tokenises the prompt and then generates. One space joins them
 unless the prompt ends in white space, and the completion ends with the end-of-sequence token, so that no choice is
-the beginning of another.
+the beginning of another. In a chat the tokenizer's chat template says what joins and what ends them.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from relora_trainer.chat import chat_joint, chat_text
 from relora_trainer.datasets import Example
 from relora_trainer.errors import ConfigurationError, DataError
 
@@ -57,13 +58,21 @@ class ItemSet:
 class Encoder:
     """Tokenises examples of one task."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, choices: Sequence[str] | None, max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        choices: Sequence[str] | None,
+        max_length: int,
+        *,
+        is_chat: bool = False,
+    ) -> None:
         """Tokenise the choices.
 
         Args:
             tokenizer: A fast tokenizer with an end-of-sequence token.
             choices: The closed label set; None for a generative task.
             max_length: Longest prompt with completion, in tokens.
+            is_chat: Whether prompts are chats, in the form of the tokenizer's chat template.
 
         Raises:
             ConfigurationError: The tokenizer lacks what is needed, or two choices are the same tokens.
@@ -74,11 +83,14 @@ class Encoder:
             raise ConfigurationError("the base's tokenizer has no end-of-sequence token")
         self._tokenizer = tokenizer
         self.end = int(tokenizer.eos_token_id)
+        self._is_chat = is_chat
+        joints = ["", " "]
+        if is_chat:
+            joint, self.end = chat_joint(tokenizer)
+            joints = [joint]
         self._is_generative = choices is None
         self._max_length = max_length
-        self._choices = {
-            joint: tuple(self._completion(joint + choice) for choice in choices or ()) for joint in ("", " ")
-        }
+        self._choices = {joint: tuple(self._completion(joint + choice) for choice in choices or ()) for joint in joints}
         for tokenised in self._choices.values():
             if len(set(tokenised)) < len(tokenised):
                 raise ConfigurationError("task.choices: two choices have the same tokens")
@@ -91,16 +103,13 @@ class Encoder:
         """
         if not examples:
             raise DataError("there are no examples to tokenise")
-        joints = {"" if self._ends_in_space(example) else " " for example in examples}
-        if len(joints) > 1:
-            raise DataError("task.promptTemplate: some prompts end in white space and some do not; end it with text")
-        joint = joints.pop()
+        joint = self._joint(examples)
         choices = self._choices[joint]
         items, truncated = [], 0
         for example in examples:
             completion = self._completion(joint + example.completion) if self._is_generative else ()
             room = self._max_length - max(map(len, choices or (completion,)))
-            prompt = self._ids(example.before + example.text + example.after)
+            prompt = self._prompt(example, example.prompt.text)
             if len(prompt) > room:
                 prompt, truncated = self._cut(example, room), truncated + 1
             items.append(Item(example.key, tuple(prompt), example.label, completion))
@@ -112,11 +121,11 @@ class Encoder:
 
     def _cut(self, example: Example, room: int) -> list[int]:
         """Drop tokens from the end of the example's text until its prompt fits."""
-        offsets = self._tokenizer(example.text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        kept = len(offsets) - (len(self._ids(example.before + example.text + example.after)) - room)
+        whole = example.prompt.text
+        offsets = self._tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        kept = len(offsets) - (len(self._prompt(example, whole)) - room)
         while kept > 0:
-            text = example.text[: offsets[kept - 1][1]]
-            prompt = self._ids(example.before + text + example.after)
+            prompt = self._prompt(example, whole[: offsets[kept - 1][1]])
             if len(prompt) <= room:
                 return prompt
             kept -= len(prompt) - room
@@ -132,6 +141,16 @@ class Encoder:
         ids: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
         return ids
 
-    @staticmethod
-    def _ends_in_space(example: Example) -> bool:
-        return (example.before + example.text + example.after)[-1:].isspace()
+    def _prompt(self, example: Example, text: str) -> list[int]:
+        if not self._is_chat:
+            return self._ids(example.prompt.around(text))
+        return self._ids(chat_text(self._tokenizer, example.prompt.messages(text)), special=False)
+
+    def _joint(self, examples: Sequence[Example]) -> str:
+        """Return what joins prompt and completion."""
+        if self._is_chat:
+            return next(iter(self._choices))
+        joints = {"" if example.prompt.around(example.prompt.text)[-1:].isspace() else " " for example in examples}
+        if len(joints) > 1:
+            raise DataError("task.promptTemplate: some prompts end in white space and some do not; end it with text")
+        return joints.pop()

@@ -91,5 +91,5 @@ def open_session(
     model.eval()
     model.generation_config = GenerationConfig()  # a release's sampling settings would change what is greedy
     lora = LoraModel(model, ranks, dropout=dropout)
-    encoder = Encoder(tokenizer, task.choices, task.effective_max_length)
+    encoder = Encoder(tokenizer, task.choices, task.effective_max_length, is_chat=task.messages is not None)
     return Session(model, lora, encoder, Scorer(model, batch_size=EVALUATION_BATCH))

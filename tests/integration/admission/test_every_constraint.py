@@ -10,16 +10,20 @@ import pytest
 from admission.api import Admission
 from admission.attempts import Attempt, attempts
 from admission.constraints import Constraint, constraints
-from admission.documents import replaced
+from admission.documents import Steps, replaced
 from admission.examples import example
 from admission.rules import CASES, is_transition, rule_attempts, transition_attempts
+from relora_contract.api.binding import AdapterBinding
 from relora_contract.crd.definition import KINDS, kind_schema
-from samples.kinds import every_kind
+from samples.kinds import chat_binding, every_kind
 
 pytestmark = pytest.mark.integration
 
 STORED = every_kind()
 NEW = {kind: replaced(document, ("metadata", "name"), "tried") for kind, document in STORED.items()}
+TEMPLATE_OR_MESSAGES: tuple[Steps, Steps] = (("spec", "task", "promptTemplate"), ("spec", "task", "messages"))
+CHAT = replaced(chat_binding(), ("metadata", "name"), "tried")
+"""A binding with messages, which exclude a promptTemplate."""
 
 
 def all_constraints(part: str) -> list[Constraint]:
@@ -29,10 +33,15 @@ def all_constraints(part: str) -> list[Constraint]:
         properties = schema["properties"]
         if part == "status" and "status" in properties:
             document: dict[str, Any] = example(properties["status"])
-            found += constraints(kind.__name__, properties["status"], document, ("status",))
+            found += constraints(kind.__name__, properties["status"], {"status": document}, ("status",))
         if part == "spec":
             kept = {name: child for name, child in properties.items() if name != "status"}
-            found += constraints(kind.__name__, {**schema, "properties": kept}, NEW[kind.__name__])
+            spec = {**schema, "properties": kept}
+            without = TEMPLATE_OR_MESSAGES[1] if kind is AdapterBinding else None
+            found += constraints(kind.__name__, spec, NEW[kind.__name__], without=without)
+            if kind is AdapterBinding:
+                of_a_chat = constraints(kind.__name__, spec, CHAT, without=TEMPLATE_OR_MESSAGES[0])
+                found += [one for one in of_a_chat if one.steps[:3] == TEMPLATE_OR_MESSAGES[1]]
     return found
 
 
@@ -43,11 +52,11 @@ SPEC, STATUS = all_constraints("spec"), all_constraints("status")
 def test_spec(admission: Admission, constraint: Constraint) -> None:
     send = admission.create
     if constraint.keyword != "rule":
-        tries = list(attempts(constraint, NEW[constraint.kind]))
+        tries = list(attempts(constraint, constraint.document))
     elif is_transition(constraint):
         tries, send = list(transition_attempts(constraint, STORED[constraint.kind])), admission.update
     else:
-        tries = list(rule_attempts(constraint, NEW[constraint.kind]))
+        tries = list(rule_attempts(constraint, constraint.document))
     assert any(attempt.refused_at is not None for attempt in tries)
     for attempt in tries:
         judge(attempt, send(attempt.document))

@@ -8,7 +8,7 @@ import pytest
 from relora_contract.api.binding import TaskSpec
 from relora_contract.artifacts import ArtifactRef, manifest_ref
 from relora_contract.digests import FileEntry, canonical_json, folder_digest, hex_part, json_digest, sha256_digest
-from relora_contract.readaptation import Gate, Metric, Plan, Readaptation, Task, plan
+from relora_contract.readaptation import Gate, Message, Metric, Plan, Readaptation, Task, plan
 from relora_contract.request import DatasetRefs, delta_digest, gates_digest, readaptation_digest
 from relora_contract.serving import ServedAdapter, ServingSet
 
@@ -88,7 +88,9 @@ def test_request_digest_pins_contents_not_places() -> None:
 
 
 def test_request_digest_covers_every_field_of_the_task() -> None:
-    assert set(Task.model_fields) == {"kind", "prompt_template", "completion_field", "choices", "max_length"}
+    assert set(Task.model_fields) == {
+        *("kind", "prompt_template", "messages", "completion_field", "choices", "max_length")
+    }
 
 
 def test_request_digest_of_a_tenants_task_covers_no_places_or_secrets() -> None:
@@ -103,6 +105,8 @@ def test_request_digest_of_a_tenants_task_covers_no_places_or_secrets() -> None:
         request_digest(dataset=DATASET.model_copy(update={"test": artifact("other")})),
         request_digest(task=TASK.model_copy(update={"prompt_template": "{text} -"})),
         request_digest(task=TASK.model_copy(update={"choices": [" ü", " a"]})),
+        request_digest(task=TASK.model_copy(update={"choices": None})),
+        request_digest(task=TASK.model_copy(update={"messages": [Message(role="user", content="{text}")]})),
         request_digest(task=TASK.model_copy(update={"completion_field": "section"})),
         request_digest(task=TASK.model_copy(update={"max_length": 511})),
         request_digest(wanted=Plan(seed=1)),

@@ -6,9 +6,10 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from relora_contract.readaptation import Task
-from relora_trainer.datasets import Example, PromptTemplate, read_examples, split
+from relora_contract.readaptation import Message, Task
+from relora_trainer.datasets import Example, read_examples, split
 from relora_trainer.errors import ConfigurationError, DataError
+from relora_trainer.prompts import Prompt, Prompts, PromptTemplate
 
 TASK = Task(
     kind="CausalLM",
@@ -25,14 +26,12 @@ def _file(tmp_path: Path, lines: Sequence[object]) -> Path:
 
 
 def _examples(prefix: str, count: int) -> list[Example]:
-    return [
-        Example(key=f"{prefix}{index:04d}", before="", text=str(index), after="", label=0) for index in range(count)
-    ]
+    return [Example(key=f"{prefix}{index:04d}", prompt=Prompt("", str(index), ""), label=0) for index in range(count)]
 
 
 def test_an_example_is_cut_around_its_last_placeholder(tmp_path: Path) -> None:
     (example,) = read_examples(_file(tmp_path, [{"text": "A fine film.", "label": "positive"}]), TASK)
-    assert (example.before, example.text, example.after) == ("Review: ", "A fine film.", "\nSentiment:")
+    assert example.prompt == Prompt("Review: ", "A fine film.", "\nSentiment:")
     assert example.label == 1
 
 
@@ -45,7 +44,40 @@ def test_a_template_may_use_several_fields_and_braces() -> None:
 @pytest.mark.parametrize("template", ["no placeholder", "{text", "{0}", "{text!r}", "{text:>10}", "{a.b}"])
 def test_a_malformed_template_is_a_configuration_error(template: str) -> None:
     with pytest.raises(ConfigurationError, match=r"task\.promptTemplate"):
-        PromptTemplate.parse(template)
+        Prompts(TASK.model_copy(update={"prompt_template": template}))
+    messages = [Message(role="system", content="{a}"), Message(role="user", content=template)]
+    chosen = messages if template != "no placeholder" else messages[1:]
+    with pytest.raises(ConfigurationError, match=r"task\.messages"):
+        Prompts(TASK.model_copy(update={"prompt_template": None, "messages": chosen}))
+
+
+@pytest.mark.parametrize("messages", [None, [Message(role="user", content="{text}")]])
+def test_a_prompt_is_a_template_or_a_chat(messages: list[Message] | None) -> None:
+    template = TASK.prompt_template if messages else None
+    with pytest.raises(ConfigurationError, match="promptTemplate or messages, and not both"):
+        Prompts(TASK.model_copy(update={"prompt_template": template, "messages": messages}))
+
+
+def test_a_chat_is_cut_in_the_message_with_the_last_placeholder(tmp_path: Path) -> None:
+    messages = [
+        Message(role="system", content="Judge the {kind}."),
+        Message(role="user", content="{kind}: {text}!"),
+        Message(role="assistant", content="Sentiment?"),
+        Message(role="user", content="Yes."),
+    ]
+    task = TASK.model_copy(update={"prompt_template": None, "messages": messages})
+    rows = [
+        {"kind": "film", "text": "Fine", "label": "positive"},
+        {"kind": "book", "text": "Fine", "label": "positive"},
+    ]
+    first, second = read_examples(_file(tmp_path, rows), task)
+    assert first.prompt.messages("Cut") == [
+        {"role": "system", "content": "Judge the film."},
+        {"role": "user", "content": "film: Cut!"},
+        {"role": "assistant", "content": "Sentiment?"},
+        {"role": "user", "content": "Yes."},
+    ]
+    assert (first.prompt.text, first.key == second.key) == ("Fine", False)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from transformers import PreTrainedTokenizerFast
 from relora_trainer.datasets import Example
 from relora_trainer.errors import ConfigurationError, DataError
 from relora_trainer.items import Encoder
+from relora_trainer.prompts import Prompt, Turn
 
 
 def example(text: str, before: str = "in: ", after: str = " out:", label: int = 0) -> Example:
-    return Example(key="0" * 64, before=before, text=text, after=after, label=label)
+    return Example(key="0" * 64, prompt=Prompt(before, text, after), label=label)
 
 
 def test_a_space_joins_prompt_and_completion_and_the_end_token_closes(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -48,7 +49,7 @@ def test_a_template_that_fills_the_length_is_refused(tokenizer: PreTrainedTokeni
 
 
 def test_a_generative_task_has_a_completion_per_example(tokenizer: PreTrainedTokenizerFast) -> None:
-    asked = [Example("0" * 64, "in: ", "x" * 60, " out:", 0, answer) for answer in ("ab", "abcdef")]
+    asked = [Example("0" * 64, Prompt("in: ", "x" * 60, " out:"), 0, answer) for answer in ("ab", "abcdef")]
     encoder = Encoder(tokenizer, None, 30)
     items = encoder.encode(asked)
     assert items.choices == ()
@@ -66,3 +67,67 @@ def test_a_tokenizer_without_an_end_is_refused(tokenizer: PreTrainedTokenizerFas
     tokenizer.eos_token = None
     with pytest.raises(ConfigurationError, match="end-of-sequence"):
         Encoder(tokenizer, ["a", "b"], 12)
+
+
+CHAT = (
+    "{% for m in messages %}<s>{{ m.role[0] }}:{{ m.content | trim }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>a:{% endif %}"
+)
+"""Its messages end with `</s>` and a line feed, as those of many released models."""
+
+
+def chat_example(text: str, label: int = 0) -> Example:
+    turns = (Turn("system", "be"), Turn("user", None))
+    return Example("0" * 64, Prompt("in: ", text, " out:", turns), label)
+
+
+def test_a_chat_has_the_form_of_the_tokenizers_template(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.chat_template = CHAT
+    encoder = Encoder(tokenizer, ["a", "bc"], 64, is_chat=True)
+    items = encoder.encode([chat_example("xyz", label=1)])
+    (item,) = items.items
+    want = "<s>s:be</s>\n<s>u:in: xyz out:</s>\n<s>a:"
+    assert item.prompt == tuple(tokenizer(want, add_special_tokens=False)["input_ids"])
+    assert items.completion(item) == (*tokenizer("bc", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
+
+
+def test_what_the_template_puts_before_and_after_an_answer_belongs_to_it(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}:"
+        "{% if m.role == 'assistant' %} I:{% endif %}{{ m.content }}<pad>{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    encoder = Encoder(tokenizer, None, 64, is_chat=True)
+    asked = Example("0" * 64, Prompt("", "xyz", "", (Turn("user", None),)), 0, "ab")
+    completion = encoder.encode([asked]).items[0].completion
+    assert completion == (*tokenizer(" I:ab", add_special_tokens=False)["input_ids"], tokenizer.pad_token_id)
+    assert encoder.end == tokenizer.pad_token_id
+
+
+def test_a_long_chat_is_cut_inside_its_text(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.chat_template = CHAT
+    encoder = Encoder(tokenizer, ["a", "bc"], 40, is_chat=True)
+    items = encoder.encode([chat_example("abcdefghij" * 10)])
+    assert (items.truncated, len(items.items[0].prompt)) == (1, 40 - len("bc") - 1)
+    end = tokenizer(" out:</s>\n<s>a:", add_special_tokens=False)["input_ids"]
+    assert list(items.items[0].prompt[-len(end) :]) == end
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (None, "has none: use task.promptTemplate"),
+        ("{{ raise_exception('no system here') }}", "refuses them: no system here"),
+        (
+            "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}?{% endif %}",
+            "after its prompt",
+        ),
+        ("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "after its prompt"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_followed_is_refused(
+    tokenizer: PreTrainedTokenizerFast, template: str | None, message: str
+) -> None:
+    tokenizer.chat_template = template
+    with pytest.raises(ConfigurationError, match=message):
+        Encoder(tokenizer, ["a", "b"], 12, is_chat=True)

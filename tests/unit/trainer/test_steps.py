@@ -244,6 +244,25 @@ def test_parquet_files_are_fetched_and_read(laptop: Laptop) -> None:
     assert laptop.report("port").gates[0].count == len((laptop.root / "test.jsonl").read_text().splitlines())
 
 
+def test_a_chat_is_asked_in_the_form_of_the_bases_template(
+    tmp_path: Path, make_base: MakeBase, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}</s>{% else %}:{% endif %}{% endfor %}"
+    )
+    laptop = Laptop(tmp_path, make_base, tokenizer)
+    messages = [{"role": "user", "content": "{text}"}]
+    laptop.run(
+        task={"kind": "CausalLM", "messages": messages, "completionField": "label", "choices": list(WORDS)},
+        readaptation={"strategy": "PortLLM"},
+    )
+    artifact = laptop.report("port").artifact
+    assert artifact is not None
+    manifest = json.loads(Path(artifact.uri.removeprefix("file://")).read_text())
+    colon = tokenizer(":", add_special_tokens=False)["input_ids"]
+    assert all(fingerprint["prompt"][-1:] == colon for fingerprint in manifest["fingerprints"])
+
+
 def test_a_generative_task_is_trained_and_gated_by_its_answers(laptop: Laptop) -> None:
     laptop.run(
         task={"kind": "CausalLM", "promptTemplate": "{text}:", "completionField": "letter", "maxLength": 32},
