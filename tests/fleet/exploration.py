@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fleet.jobs import SimJob
-from fleet.world import CrashedError, SimTarget, World
+from fleet.world import CrashedError, SimTarget, Watched, World
 from relora_operator.core.times import moment
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Identity:
     def of(self, node: Node) -> Hashable:
         """Return what is equal for equal states."""
         world = node.world
-        objects = [*world.releases.values(), *world.bindings.values(), *world.servers.values()]
+        objects: list[Watched] = [*world.releases.values(), *world.bindings.values(), *world.servers.values()]
         return (
             node.settled,
             node.strays,

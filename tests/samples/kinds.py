@@ -98,6 +98,7 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
             },
             "suspend": False,
             "priority": 100,
+            "revisionHistoryLimit": 2,
         },
         spec,
         namespace,
@@ -167,7 +168,7 @@ def profile(name: str = "standard", **spec: object) -> Document:
 
 def every_kind() -> dict[str, Document]:
     """Return one object of each kind by its kind."""
-    documents = (release(), binding(), server(), profile())
+    documents = (release(withdrawn=True), binding(), server(), profile())
     return {document["kind"]: document for document in documents}
 
 

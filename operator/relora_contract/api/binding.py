@@ -204,6 +204,16 @@ class AdapterBindingSpec(Model):
         ),
     )
 
+    revision_history_limit: Annotated[int, Field(ge=1, le=10)] | None = Field(
+        default=None,
+        description="Earlier releases whose last pair is kept, to return to when a release is withdrawn. Default 3.",
+    )
+
+    @property
+    def effective_revision_history_limit(self) -> int:
+        """`revisionHistoryLimit` with its default."""
+        return self.revision_history_limit or 3
+
     @property
     def effective_readaptation(self) -> ReadaptationSpec:
         """`readaptation` with every default."""
@@ -304,6 +314,10 @@ class AdapterBindingStatus(Model):
     superseded: CurrentPair | None = Field(
         default=None,
         description="The last pair that passed its gate and gave way to a newer release before it was promoted.",
+    )
+    history: Annotated[list[CurrentPair], Field(max_length=10, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list,
+        description="The last pair in use for each earlier release that is not withdrawn, the latest first.",
     )
 
 

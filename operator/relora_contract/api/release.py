@@ -45,7 +45,12 @@ class BaseModelReleaseSpec(Model):
                 "has(self.supersedes) == has(oldSelf.supersedes)",
                 f"the field is immutable, also its absence: {_NEW_RELEASE}",
                 field=".supersedes",
-            )
+            ),
+            cel(
+                "!(has(oldSelf.withdrawn) && oldSelf.withdrawn) || (has(self.withdrawn) && self.withdrawn)",
+                f"a withdrawal is final: {_NEW_RELEASE}",
+                field=".withdrawn",
+            ),
         )
     )
 
@@ -74,6 +79,13 @@ class BaseModelReleaseSpec(Model):
         description=(
             "True: no new Job is started for the release. Jobs that run go on, and what passed is rolled out. "
             "Default false."
+        ),
+    )
+    withdrawn: bool | None = Field(
+        default=None,
+        description=(
+            "True: the release is taken back. Its Jobs are ended, and every server and binding returns to what it "
+            "used before. Never false again. Default false."
         ),
     )
     rollout: Rollout | None = Field(default=None, description="Pace of the release.")

@@ -8,7 +8,7 @@ from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.actions import Action, CreateJob, Enqueue, Key, Plan, WriteStatus
 from relora_operator.core.attempts import active, jobs_of
 from relora_operator.core.binding_conditions import Outlook, conditions
-from relora_operator.core.candidate import gave_way, promoted
+from relora_operator.core.candidate import gave_way, promoted, remembered
 from relora_operator.core.choice import choose, unapproved_release, upgrade_target
 from relora_operator.core.cleanup import deletion, ends, expiries
 from relora_operator.core.conditions import merged, transitions
@@ -34,7 +34,8 @@ def decide_binding(snapshot: BindingSnapshot, now: datetime) -> Plan:
     place = seat(snapshot.binding, snapshot.server)
     progress = follow(snapshot.binding, snapshot, order, now)
     binding = _with(snapshot.binding, candidate=progress.candidate)
-    binding = _with(binding, current=_in_use(snapshot, binding, order, place, now))
+    in_use = _in_use(snapshot, binding, order, place, now)
+    binding = _with(binding, current=in_use, history=remembered(binding, in_use, order))
     start = baseline(binding, order)
     target = upgrade_target(snapshot, binding, start, order)
     work = _work(snapshot, binding, start, target, order)

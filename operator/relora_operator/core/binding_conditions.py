@@ -1,5 +1,6 @@
 """The conditions of a binding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relora_contract.api.binding import AdapterBinding, BindingConditionType, Candidate, OnFailure, UpdatePolicy
@@ -11,7 +12,7 @@ from relora_operator.core.conditions import Wanted, false, holds, true
 from relora_operator.core.lineage import Chain, Refusal
 from relora_operator.core.observed import NamespaceView
 from relora_operator.core.obstacles import Obstacle
-from relora_operator.core.pairs import Pair, awaits_better
+from relora_operator.core.pairs import Pair, awaits_better, offer
 from relora_operator.core.reasons import REGISTRY, Blame, Reason, parse_reason
 from relora_operator.core.serving import Seat
 
@@ -105,6 +106,9 @@ def _without_newer(outlook: Outlook, start: Pair) -> Wanted:
     if release is not None and release.spec.weights.digest != start.base.digest:
         message = f"release {start.release} was created anew with other weights than those that the adapter is for"
         return false(BindingConditionType.UP_TO_DATE, Reason.BASE_SKEW, message)
+    if outlook.chain.withdrawn(start.release):
+        message = f"release {start.release} is withdrawn, and the binding has no pair for another one"
+        return false(BindingConditionType.UP_TO_DATE, Reason.RELEASE_WITHDRAWN, message)
     if outlook.unapproved is not None:
         message = f"release {outlook.unapproved.metadata.name} is not approved (spec.updatePolicy.approvedReleaseName)"
         return false(BindingConditionType.UP_TO_DATE, Reason.AWAITING_APPROVAL, message)
@@ -149,18 +153,35 @@ def _in_between(outlook: Outlook, release_name: str) -> Refusal | None:
     if place is None or release is None or place.promoted_release in {None, release_name}:
         return None
     if any(later.metadata.name == place.promoted_release for later in outlook.chain.after(release_name, None)):
+        if outlook.chain.withdrawn(place.promoted_release):
+            return _on_the_way_back(outlook, place, release_name)
         message = f"the server serves release {place.promoted_release}, in which the binding takes no part"
         return Refusal(Reason.BASE_SKEW, message)
     members = blocks(place.members, release, outlook.chain, outlook.namespaces, outlook.profiles)
-    stuck = [block.binding.metadata for block in members if block.final]
+    stuck = [block.binding for block in members if block.final]
     if not stuck:
         return Refusal(Reason.AWAITING_SERVER, f"the server moves to {release_name} when all its bindings have passed")
-    # Names in other namespaces are the server owner's to see.
-    own = outlook.binding.metadata.namespace
-    named = ", ".join(
-        metadata.name if metadata.namespace == own else "a binding of another namespace" for metadata in stuck[:3]
-    )
+    named = _named(outlook, stuck)
     return Refusal(Reason.SERVER_BLOCKED, f"the server cannot move to {release_name}: {named} did not pass")
+
+
+def _on_the_way_back(outlook: Outlook, place: Seat, release_name: str) -> Refusal:
+    """Explain a server that is still on a withdrawn release."""
+    served = [member.binding for member in place.members if member.binding.status.current is not None]
+    stuck = [binding for binding in served if offer(binding, release_name, outlook.chain) is None]
+    if stuck:
+        message = f"the server cannot go back to {release_name}: {_named(outlook, stuck)} has no pair for it"
+        return Refusal(Reason.RELEASE_WITHDRAWN, message)
+    return Refusal(Reason.AWAITING_SERVER, f"the server goes back to {release_name}")
+
+
+def _named(outlook: Outlook, bindings: Sequence[AdapterBinding]) -> str:
+    """Name up to three bindings; names in other namespaces are the server owner's to see."""
+    own = outlook.binding.metadata.namespace
+    return ", ".join(
+        binding.metadata.name if binding.metadata.namespace == own else "a binding of another namespace"
+        for binding in bindings[:3]
+    )
 
 
 def _of_use(outlook: Outlook) -> Candidate | None:

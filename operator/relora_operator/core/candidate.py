@@ -121,6 +121,19 @@ def gave_way(binding: AdapterBinding, chain: Chain) -> CurrentPair | None:
     return CurrentPair(release_name=pair.release, base=pair.base, adapter=pair.adapter, quality=list(pair.quality))
 
 
+def remembered(binding: AdapterBinding, current: CurrentPair | None, chain: Chain) -> list[CurrentPair]:
+    """Return the earlier pairs when `current` comes into use: one for each release, and none of a withdrawn one."""
+    status = binding.status
+    before = [status.current] if status.current is not None else []
+    kept: dict[str, CurrentPair] = {}
+    for pair in (*before, *status.history):
+        if not chain.withdrawn(pair.release_name):
+            kept.setdefault(pair.release_name, pair)
+    if current is not None:
+        kept.pop(current.release_name, None)
+    return list(kept.values())[: binding.spec.effective_revision_history_limit]
+
+
 def promoted(
     pair: Pair, existing: CurrentPair | None, chain: Chain, *, server: ServerRef | None, now: datetime
 ) -> CurrentPair:

@@ -58,6 +58,12 @@ def demanded(participants: Iterable[Participant]) -> dict[str, ArtifactRef]:
     }
 
 
+def abandoned(release: BaseModelRelease, jobs: tuple[JobView, ...]) -> Deltas:
+    """End the Jobs of a release that was withdrawn, and keep the deltas that are stored."""
+    records = tuple(record for record in release.status.deltas if record.digest is not None)
+    return Deltas(records=records, actions=(*ends(jobs), *expiries(jobs)))
+
+
 def advance(
     release: BaseModelRelease,
     demand: Mapping[str, ArtifactRef],

@@ -21,8 +21,10 @@ def open_to(release: BaseModelRelease, namespace: NamespaceView, profiles: Mappi
     A profile that does not exist refuses nobody: the release says that it is missing.
     """
     profile = profiles.get(release.spec.profile_ref.name)
-    return admits(release.spec.allowed_namespaces, namespace) and (
-        profile is None or admits(profile.spec.allowed_namespaces, namespace)
+    return (
+        not release.spec.withdrawn
+        and admits(release.spec.allowed_namespaces, namespace)
+        and (profile is None or admits(profile.spec.allowed_namespaces, namespace))
     )
 
 

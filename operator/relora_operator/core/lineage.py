@@ -35,6 +35,16 @@ class Chain:
         """Tell whether the release is on the chain."""
         return any(release.metadata.name == name for release in self.releases)
 
+    def withdrawn(self, name: str) -> bool:
+        """Tell whether the release was taken back."""
+        release = self.known.get(name)
+        return release is not None and bool(release.spec.withdrawn)
+
+    def before(self, name: str) -> tuple[BaseModelRelease, ...]:
+        """Return the accepted releases that are older than `name`, newest first."""
+        names = [release.metadata.name for release in self.releases]
+        return self.releases[: names.index(name)][::-1] if name in names else ()
+
     def after(self, name: str, since: Timestamp | None) -> tuple[BaseModelRelease, ...]:
         """Return the accepted releases that are newer than `name`, oldest first.
 

@@ -1,9 +1,9 @@
 """The pairs of a binding: an adapter and the release for whose base it was made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from relora_contract.api.binding import AdapterBinding, Candidate, Promote
+from relora_contract.api.binding import AdapterBinding, Candidate, CurrentPair, Promote
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.report import MetricValue, Verdict
@@ -43,13 +43,20 @@ def source_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
 def promoted_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
     """Return the pair in use."""
     current = binding.status.current
-    if current is None:
-        return None
+    return _recorded(current, chain) if current is not None else None
+
+
+def earlier_pairs(binding: AdapterBinding, chain: Chain) -> tuple[Pair, ...]:
+    """Return the pairs that were in use before, one for each release, the latest first."""
+    return tuple(_recorded(pair, chain) for pair in binding.status.history)
+
+
+def _recorded(pair: CurrentPair, chain: Chain) -> Pair:
     return Pair(
-        release=current.release_name,
-        base=base_now(current.release_name, current.base, chain),
-        adapter=current.adapter,
-        quality=tuple(current.quality),
+        release=pair.release_name,
+        base=base_now(pair.release_name, pair.base, chain),
+        adapter=pair.adapter,
+        quality=tuple(pair.quality),
     )
 
 
@@ -61,16 +68,32 @@ def base_now(release_name: str, recorded: ArtifactRef, chain: Chain) -> Artifact
 
 
 def baseline(binding: AdapterBinding, chain: Chain) -> Pair | None:
-    """Return the pair that a re-adaptation starts from: the one in use, or the pinned one when it is not older."""
+    """Return the pair that a re-adaptation starts from: the one in use, or the pinned one when it is not older.
+
+    When the release in use was withdrawn, it is the pair that was in use before, or the pinned one.
+    """
     promoted, pinned = promoted_pair(binding, chain), source_pair(binding, chain)
+    if promoted is not None and chain.withdrawn(promoted.release):
+        promoted = next(iter(_not_withdrawn(earlier_pairs(binding, chain), chain)), None)
+        if promoted is None:
+            fallback = pinned if pinned is not None and not chain.withdrawn(pinned.release) else None
+            return fallback or promoted_pair(binding, chain)
+        if pinned is not None and pinned.release == promoted.release:
+            return promoted
     if promoted is None or (pinned is not None and _replaces(pinned, promoted, binding, chain)):
         return pinned
     return promoted
 
 
+def _not_withdrawn(pairs: Iterable[Pair], chain: Chain) -> Iterator[Pair]:
+    return (pair for pair in pairs if not chain.withdrawn(pair.release))
+
+
 def _replaces(pinned: Pair, promoted: Pair, binding: AdapterBinding, chain: Chain) -> bool:
     if pinned.release == promoted.release:
         return True
+    if chain.withdrawn(pinned.release):
+        return False
     return any(release.metadata.name == pinned.release for release in releases_after(promoted, binding, chain))
 
 
@@ -107,11 +130,13 @@ def _quality(candidate: Candidate, adapter_digest: str) -> tuple[MetricValue, ..
 def offer(binding: AdapterBinding, release_name: str, chain: Chain) -> Pair | None:
     """Return the pair that the binding would have served on the base of `release_name`.
 
-    A pinned pair comes first, then what passed the gate, then what is in use. A pair of which the base's digest is
-    not that of the release is offered to nobody.
+    A pinned pair comes first, then what passed the gate, then what is in use. On the way back to an earlier release
+    what was in use there comes before them. A pair of which the base's digest is not that of the release is offered
+    to nobody.
     """
-    release = chain.known.get(release_name)
-    for pair in (source_pair(binding, chain), passed_pair(binding, chain), promoted_pair(binding, chain)):
+    release, current = chain.known.get(release_name), binding.status.current
+    back = earlier_pairs(binding, chain) if current is not None and current.release_name != release_name else ()
+    for pair in (*back, source_pair(binding, chain), passed_pair(binding, chain), promoted_pair(binding, chain)):
         if pair is None or pair.release != release_name:
             continue
         if release is None or pair.base.digest == release.spec.weights.digest:
@@ -150,7 +175,7 @@ def _claims(binding: AdapterBinding) -> Iterator[_Claim]:
                     quality=tuple(step.quality),
                     passed_time=candidate.passed_time,
                 )
-    for recorded in (binding.status.current, binding.status.superseded):
+    for recorded in (binding.status.current, binding.status.superseded, *binding.status.history):
         if recorded is not None:
             yield _Claim(
                 release=recorded.release_name,

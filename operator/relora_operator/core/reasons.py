@@ -31,6 +31,7 @@ class Reason(StrEnum):
     PROMOTED = "Promoted"
     SOURCE_PINNED = "SourcePinned"
     SUPERSEDED = "Superseded"
+    WITHDRAWN = "Withdrawn"
     # On the way
     AWAITING_APPROVAL = "AwaitingApproval"
     AWAITING_BINDINGS = "AwaitingBindings"
@@ -39,6 +40,7 @@ class Reason(StrEnum):
     QUEUED = "Queued"
     RECOVERING_REPORT = "RecoveringReport"
     RETRYING = "Retrying"
+    RETURNING = "Returning"
     ROLLING_BACK = "RollingBack"
     ROLLING_OUT = "RollingOut"
     RUNNING = "Running"
@@ -63,6 +65,7 @@ class Reason(StrEnum):
     NOT_ADMITTED = "NotAdmitted"
     NOT_ELIGIBLE = "NotEligible"
     RELEASE_NOT_FOUND = "ReleaseNotFound"
+    RELEASE_WITHDRAWN = "ReleaseWithdrawn"
     REQUEST_TOO_LARGE = "RequestTooLarge"
     SERVED_NAME_CONFLICT = "ServedNameConflict"
     SERVER_FULL = "ServerFull"
@@ -165,6 +168,7 @@ REGISTRY: dict[Reason, Entry] = {
         _EVALUATED, "The adapter is the one that spec.source pins by digest; it was not made or evaluated here."
     ),
     Reason.SUPERSEDED: _good(_RELEASE[2:], "All bindings take part in a newer release."),
+    Reason.WITHDRAWN: _good(_RELEASE[1:], "`spec.withdrawn` took the release back, and no binding is on it any more."),
     Reason.AWAITING_APPROVAL: _held(
         (*_ADAPTING, "AdapterServer.blockers"),
         "A newer release is there, and `spec.updatePolicy` lets the binding move to approved ones only.",
@@ -185,6 +189,7 @@ REGISTRY: dict[Reason, Entry] = {
         _ADAPTING, "A pod was lost before its outcome was recorded; a Job without GPU reads the stored reports."
     ),
     Reason.RETRYING: _good(_ADAPTING, "An attempt failed for a reason that may pass; the next one waits its turn."),
+    Reason.RETURNING: _good(_RELEASE[2:], "The release is withdrawn, and bindings are on their way back from it."),
     Reason.ROLLING_BACK: _good((_SERVER[1],), "A roll-out failed, and the previous set is being put back."),
     Reason.ROLLING_OUT: _good(_SERVER, "A serving set is being rolled out."),
     Reason.RUNNING: _good(_ADAPTING, "The re-adaptation runs."),
@@ -265,6 +270,12 @@ REGISTRY: dict[Reason, Entry] = {
         (*_BINDING, *_SERVER),
         "The release that `spec.source.releaseName` or `spec.initialReleaseName` names does not exist.",
         "Create the BaseModelRelease, or correct the name.",
+    ),
+    Reason.RELEASE_WITHDRAWN: _release(
+        (*_BINDING, _SERVER[1]),
+        "The release in use was withdrawn, and there is no earlier pair to return to: nobody is dropped from a server.",
+        "Release a base that supersedes it, name an adapter for an earlier release in `spec.source`, or give the "
+        "members without an earlier pair another server.",
     ),
     Reason.REQUEST_TOO_LARGE: _owner(
         _ADAPTING,

@@ -14,7 +14,7 @@ from relora_contract.api.release import (
 )
 from relora_operator.core.actions import Action, Enqueue, GrantSlots, Key, Plan, WriteStatus
 from relora_operator.core.conditions import Wanted, false, holds, merged, transitions, true
-from relora_operator.core.deltas import Deltas, advance, demanded
+from relora_operator.core.deltas import Deltas, abandoned, advance, demanded
 from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import binding_key
 from relora_operator.core.participation import Participant, Stage, participants
@@ -37,7 +37,9 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
     everyone = list(participants(snapshot, order))
     deltas = Deltas(records=tuple(release.status.deltas))
     slots: frozenset[Key] = frozenset()
-    if order.accepts(name) and snapshot.profile is not None:
+    if release.spec.withdrawn:
+        deltas = abandoned(release, snapshot.delta_jobs)
+    elif order.accepts(name) and snapshot.profile is not None:
         deltas = advance(
             release,
             demanded(everyone),
@@ -135,6 +137,8 @@ def _conditions(
             for kind in (ReleaseConditionType.ACCEPTED, ReleaseConditionType.READY, ReleaseConditionType.COMPLETE)
         ] + [true(ReleaseConditionType.STALLED, refusal.reason, refusal.message)]
     accepted = true(ReleaseConditionType.ACCEPTED, Reason.ACCEPTED, _place(release))
+    if release.spec.withdrawn:
+        return [accepted, *_withdrawal(snapshot)]
     complete = _complete(release, order, everyone)
     lack = _lack(snapshot, deltas)
     if lack is None:
@@ -145,6 +149,17 @@ def _conditions(
         complete,
         true(ReleaseConditionType.STALLED, lack.reason, lack.message),
     ]
+
+
+def _withdrawal(snapshot: ReleaseSnapshot) -> list[Wanted]:
+    """Tell how far the bindings have come on their way back."""
+    name = snapshot.release.metadata.name
+    currents = (binding.status.current for binding in snapshot.bindings)
+    left = sum(current is not None and current.release_name == name for current in currents)
+    ready = true(ReleaseConditionType.READY, Reason.WITHDRAWN, "the release is withdrawn (spec.withdrawn)")
+    if left:
+        return [ready, false(ReleaseConditionType.COMPLETE, Reason.RETURNING, f"{left} bindings are still on it")]
+    return [ready, true(ReleaseConditionType.COMPLETE, Reason.WITHDRAWN, "no binding is on it")]
 
 
 def _place(release: BaseModelRelease) -> str:

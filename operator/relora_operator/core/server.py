@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from relora_contract.api.server import AdapterServer, AdapterServerStatus, Blocker, ServerConditionType
+from relora_contract.serving import ServingSet
 from relora_operator.core.actions import Action, ApplyServingSet, Enqueue, Key, Plan, WriteStatus
 from relora_operator.core.conditions import merged, transitions
 from relora_operator.core.lineage import Chain, Refusal, chain
@@ -11,7 +12,14 @@ from relora_operator.core.membership import Member, binding_key, membership
 from relora_operator.core.reasons import Reason
 from relora_operator.core.rollout import Rollout, recorded
 from relora_operator.core.server_conditions import Report, conditions
-from relora_operator.core.server_plan import Situation, advanced, blocks_of, newer_releases, served_release
+from relora_operator.core.server_plan import (
+    Situation,
+    advanced,
+    blocks_of,
+    newer_releases,
+    served_release,
+    set_to_return_to,
+)
 from relora_operator.core.serving import live_set, suspension, target_refusal
 from relora_operator.core.serving_sets import wanted_set
 from relora_operator.core.snapshot import ServerSnapshot
@@ -61,6 +69,21 @@ def _release_missing(server: AdapterServer, order: Chain) -> Refusal | None:
     )
 
 
+def _withdrawal(snapshot: ServerSnapshot, order: Chain, back: ServingSet | None) -> Refusal | None:
+    """Explain a server that is on a withdrawn release."""
+    served = served_release(snapshot)
+    if snapshot.server.status.current is None or not order.withdrawn(served):
+        return None
+    if back is not None:
+        return Refusal(
+            Reason.RELEASE_WITHDRAWN, f"release {served} is withdrawn; the server goes back to {back.release}"
+        )
+    return Refusal(
+        Reason.RELEASE_WITHDRAWN,
+        f"release {served} is withdrawn, and there is no earlier one for which all members that are served have a pair",
+    )
+
+
 def _plan(snapshot: ServerSnapshot, rollout: Rollout, status: AdapterServerStatus, now: datetime) -> Plan:
     server, before = snapshot.server, snapshot.server.status
     key = Key("AdapterServer", server.metadata.namespace, server.metadata.name)
@@ -104,11 +127,13 @@ def _status(
     view = replace(snapshot, server=after)
     newer = newer_releases(view, order, members)
     blocks = blocks_of(view, order, members, newer[0]) if newer else ()
-    wanted = wanted_set(served_release(view), order, live, members)
+    back = set_to_return_to(view, order, live, members)
+    wanted = back or wanted_set(served_release(view), order, live, members)
     report = Report(
         rollout=rollout,
         refusal=refusal,
         suspended=suspension(server),
+        withdrawn=_withdrawal(view, order, back),
         live_digest=live.digest if live is not None else None,
         wanted_digest=wanted.digest if wanted is not None else None,
         members=len(members),

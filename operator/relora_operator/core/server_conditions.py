@@ -19,6 +19,8 @@ class Report:
     """Why the target cannot be written to."""
     suspended: Refusal | None
     """Why no roll-out begins."""
+    withdrawn: Refusal | None
+    """Why the server is still on a withdrawn release."""
     live_digest: str | None
     wanted_digest: str | None
     """Digest of what the members offer on the present base."""
@@ -97,6 +99,8 @@ def _held_up(report: Report) -> Refusal | None:
             return Refusal(Reason.ROLLED_BACK, f"the set on release {failed.release_name}: {failed.message}")
     if report.suspended is not None and _would_move(report):
         return report.suspended
+    if report.withdrawn is not None:
+        return report.withdrawn
     if report.blocks:
         named = ", ".join(
             f"{block.binding.metadata.namespace}/{block.binding.metadata.name} ({block.reason})"

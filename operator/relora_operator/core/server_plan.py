@@ -58,13 +58,38 @@ def newer_releases(snapshot: ServerSnapshot, chain: Chain, members: tuple[Member
     current = snapshot.server.status.current
     newer = chain.after(served_release(snapshot), current.promoted_time if current else None)
     return tuple(
-        release for release in reversed(newer) if any(_takes_part(member, release, snapshot) for member in members)
+        release
+        for release in reversed(newer)
+        if not release.spec.withdrawn and any(_takes_part(member, release, snapshot) for member in members)
     )
 
 
 def _takes_part(member: Member, release: BaseModelRelease, snapshot: ServerSnapshot) -> bool:
     namespace = snapshot.namespaces.get(member.binding.metadata.namespace)
     return namespace is None or eligible(release, member.binding, namespace, snapshot.profiles)
+
+
+def releases_to_return_to(snapshot: ServerSnapshot, chain: Chain) -> tuple[str, ...]:
+    """Return the releases to go back to, the best first, when the one that is served was withdrawn."""
+    served, previous = served_release(snapshot), snapshot.server.status.previous
+    if not chain.withdrawn(served):
+        return ()
+    before = [previous.release_name] if previous is not None else []
+    names = dict.fromkeys([*before, *(release.metadata.name for release in chain.before(served))])
+    return tuple(name for name in names if name != served and not chain.withdrawn(name))
+
+
+def set_to_return_to(
+    snapshot: ServerSnapshot, chain: Chain, live: ServingSet | None, members: tuple[Member, ...]
+) -> ServingSet | None:
+    """Return the set to go back to from a withdrawn release: everybody who is served is in it."""
+    if snapshot.server.status.current is None:
+        return None
+    for name in releases_to_return_to(snapshot, chain):
+        back = wanted_set(name, chain, live, members)
+        if back is not None and drops_nobody(back, live, members):
+            return back
+    return None
 
 
 def blocks_of(
@@ -86,7 +111,7 @@ def advanced(situation: Situation, rollout: Rollout) -> Rollout:
 
 def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
     if situation.live_digest != candidate.set_digest:
-        wanted = situation.wanted(candidate.release_name)
+        wanted = None if _taken_back(situation, rollout, candidate) else situation.wanted(candidate.release_name)
         promoted_digest = rollout.current.set_digest if rollout.current is not None else None
         if situation.live_digest == promoted_digest and wanted is not None and wanted.digest == candidate.set_digest:
             return rollout.applying(wanted, situation.target)
@@ -94,16 +119,30 @@ def _rolling_out(situation: Situation, rollout: Rollout, candidate: CandidateSet
         return _idle(situation, replace(rollout, candidate=None))
     if situation.target.rolled_out:
         return promoted(rollout, candidate, situation.now)
+    if _taken_back(situation, rollout, candidate):
+        message = f"release {candidate.release_name} is withdrawn"
+        return _given_up(situation, rollout, candidate.model_copy(update={"message": message}))
     rollout, time_is_up = watched(rollout, candidate, situation.snapshot.server, situation.target, situation.now)
     if not time_is_up or rollout.candidate is None:
         return rollout
+    return _given_up(situation, rollout, rollout.candidate)
+
+
+def _given_up(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
+    """Put the previous set back; without one the candidate stays until it gets ready or is corrected."""
     before = previous_set(situation.snapshot.server, situation.chain, situation.members)
     restoring = rollout.current is not None and rollout.current.set_digest == candidate.set_digest
     if before is not None and not restoring:
-        back = rolling_back(rollout, rollout.candidate, situation.now)
+        back = rolling_back(rollout, candidate, situation.now)
         return returning_to(back, before).applying(before, situation.target)
-    failed = replace(rollout, problem=Refusal(Reason.ROLLOUT_FAILED, rollout.candidate.message or ""))
-    return _corrected(situation, failed, rollout.candidate)
+    failed = replace(rollout, problem=Refusal(Reason.ROLLOUT_FAILED, candidate.message or ""))
+    return _corrected(situation, failed, candidate)
+
+
+def _taken_back(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> bool:
+    """Tell whether the set under way is the first one of a release that was withdrawn meanwhile."""
+    first = rollout.current is not None and rollout.current.release_name != candidate.release_name
+    return first and situation.chain.withdrawn(candidate.release_name)
 
 
 def _corrected(situation: Situation, rollout: Rollout, candidate: CandidateSet) -> Rollout:
@@ -166,12 +205,24 @@ def _next_set(situation: Situation, rollout: Rollout) -> ServingSet | None:
         return None
     if situation.live is not None and rollout.current is not None and not settled(situation.live, situation.members):
         return None
-    same_base = _untried(situation.wanted(served_release(situation.snapshot)), rollout)
-    if same_base is not None and not drops_nobody(same_base, situation.live, situation.members):
-        same_base = None
+    same_base = _same_base(situation, rollout)
     upgrade = _upgrade(situation, rollout)
     # A first set comes on the release that the workload is on, so that there is one to go back to.
-    return same_base or upgrade if rollout.current is None else upgrade or same_base
+    if rollout.current is None:
+        return same_base or upgrade
+    back = set_to_return_to(situation.snapshot, situation.chain, situation.live, situation.members)
+    return upgrade or _untried(back, rollout) or same_base
+
+
+def _same_base(situation: Situation, rollout: Rollout) -> ServingSet | None:
+    """Return what the members offer on the present base, unless somebody would be dropped."""
+    release, live, members = served_release(situation.snapshot), situation.live, situation.members
+    if live is not None and situation.chain.withdrawn(release):
+        # Nobody joins a base that is to be left.
+        served = {adapter.name for adapter in live.adapters}
+        members = tuple(member for member in members if member.served_name in served)
+    wanted = _untried(wanted_set(release, situation.chain, live, members), rollout)
+    return wanted if wanted is not None and drops_nobody(wanted, live, situation.members) else None
 
 
 def _untried(wanted: ServingSet | None, rollout: Rollout) -> ServingSet | None:

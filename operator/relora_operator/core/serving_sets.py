@@ -17,7 +17,8 @@ def base_of(release_name: str, chain: Chain, live: ServingSet | None, members: I
         return weights_ref(release)
     if live is not None and live.release == release_name:
         return live.base
-    remembered = (member.binding.status.current for member in members)
+    statuses = [member.binding.status for member in members]
+    remembered = (pair for status in statuses for pair in (status.current, *status.history))
     return next((pair.base for pair in remembered if pair is not None and pair.release_name == release_name), None)
 
 

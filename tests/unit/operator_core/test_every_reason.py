@@ -148,6 +148,18 @@ def full() -> Told:
     )
 
 
+def withdrawn(world: World) -> World:
+    second = world.releases["r2"]
+    return world.add(second.model_copy(update={"spec": second.spec.model_copy(update={"withdrawn": True})})).settle()
+
+
+def without_a_way_back() -> Told:
+    """The only pair that the binding ever had is for the release that is withdrawn."""
+    world = World().add(FIRST, SECOND, make_server(initialReleaseName="r2")).add_target()
+    world.add(make_binding(source="r2").on_server().build()).live_on()
+    return of_binding(withdrawn(world).live_on())
+
+
 def two_servers() -> Told:
     world = served()
     world.add(make_server("late", minutes=5, targetRef={"kind": "Deployment", "name": "vllm"})).live_on()
@@ -196,6 +208,7 @@ STORIES: dict[Reason, Callable[[], Told]] = {
     Reason.PROMOTED: lambda: of_binding(served(), "Ready"),
     Reason.SOURCE_PINNED: lambda: of_binding(alone(), "Adapted"),
     Reason.SUPERSEDED: lambda: of_release(alone().add(SECOND).live_on(), "Complete", "r1"),
+    Reason.WITHDRAWN: lambda: of_release(withdrawn(alone().add(SECOND).live_on()), "Complete"),
     Reason.AWAITING_APPROVAL: lambda: of_binding(alone(updatePolicy={"mode": "Manual"}).add(SECOND).settle()),
     Reason.AWAITING_BINDINGS: lambda: of_server(started(served())),
     Reason.AWAITING_SERVER: lambda: of_binding(started(served()).run_all().settle()),
@@ -212,6 +225,7 @@ STORIES: dict[Reason, Callable[[], Told]] = {
     ),
     Reason.RECOVERING_REPORT: lost,
     Reason.RETRYING: lambda: of_binding(started(alone()).run_all(exits(75)).settle()),
+    Reason.RETURNING: lambda: of_release(withdrawn(served().add(SECOND).live_on()), "Complete"),
     Reason.ROLLING_BACK: lambda: of_server(stuck(started(served()))),
     Reason.ROLLING_OUT: lambda: of_server(started(served()).run_all().settle()),
     Reason.RUNNING: lambda: of_binding(with_pod(started(alone()), scheduled=True, phase="Running")),
@@ -241,6 +255,7 @@ STORIES: dict[Reason, Callable[[], Told]] = {
     Reason.NOT_ADMITTED: lambda: of_binding(served(spec={"allowedBindings": {"from": "Same"}}), "Ready"),
     Reason.NOT_ELIGIBLE: lambda: pytest.fail("a reason of blockers; see below"),
     Reason.RELEASE_NOT_FOUND: lambda: of_binding(World().add(make_binding(source="gone").build()).settle()),
+    Reason.RELEASE_WITHDRAWN: without_a_way_back,
     Reason.REQUEST_TOO_LARGE: lambda: of_binding(
         started(alone(task=_huge_task())),
     ),

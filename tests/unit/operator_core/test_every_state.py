@@ -83,18 +83,15 @@ def is_a_good_end(node: Node) -> None:
     assert later.writes == []
 
 
-def ends_of(found: Explored) -> set[tuple[str, ...]]:
-    """Return what the bindings say in each end."""
-    return {
-        tuple(node.world.condition(binding, "UpToDate") for _, binding in sorted(node.world.bindings.items()))
-        for node in found.ends
-    }
+def conditions_of(world: World) -> tuple[str, ...]:
+    """Return what each binding says of its upgrade."""
+    return tuple(world.condition(binding, "UpToDate") for _, binding in sorted(world.bindings.items()))
 
 
 def test_a_release() -> None:
     found = search(small_fleet(), release_comes("r2", "r1"))
     assert len(found.nodes) > 400
-    assert ("True/NewestRelease",) * 3 in ends_of(found)
+    assert ("True/NewestRelease",) * 3 in [conditions_of(node.world) for node in found.ends]
 
 
 def test_a_release_that_a_newer_one_supersedes_at_any_moment() -> None:
@@ -105,6 +102,60 @@ def test_a_release_that_a_newer_one_supersedes_at_any_moment() -> None:
         node.world.server("one").status.current.release_name for node in found.ends if "r3" in node.world.releases
     }  # type: ignore[union-attr]  # seen served
     assert {"r1", "r2", "r3"} == newest
+
+
+def withdrawal_of(name: str) -> Events:
+    """Somebody withdraws a release, at any moment."""
+
+    def events(world: World) -> Iterator[Event]:
+        release = world.releases.get(name)
+        if release is not None and not release.spec.withdrawn:
+            spec = release.spec.model_copy(update={"withdrawn": True})
+            taken_back = release.model_copy(update={"spec": spec})
+            yield Event(f"{name} is withdrawn", lambda world: world.add(taken_back), people=True)
+
+    return events
+
+
+def releases_in_use(world: World) -> set[str]:
+    """Return the releases that bindings are on, and that pods serve."""
+    served = {target.serving.release for target in world.targets.values() if target.serving is not None}
+    return served | {
+        one.status.current.release_name for one in world.bindings.values() if one.status.current is not None
+    }
+
+
+def all_left(found: Explored, name: str = "r2") -> None:
+    """Demand that nobody is on a withdrawn release in the end, unless the way back failed."""
+    after = [node.world for node in found.ends if name in node.world.releases]
+    withdrawn = [world for world in after if world.releases[name].spec.withdrawn]
+    returned = [world for world in withdrawn if not failed_to_return(world)]
+    assert returned
+    assert all(name not in releases_in_use(world) for world in returned)
+
+
+def failed_to_return(world: World) -> bool:
+    """Tell whether the first release's set did not get ready again."""
+    return any(failed.release_name == "r1" for server in world.servers.values() for failed in server.status.rolled_back)
+
+
+def test_a_release_that_is_withdrawn_at_any_moment_is_left_by_all() -> None:
+    outcomes = {"x": (PASSES, FAILS), "z": (PASSES, FAILS), "one": (STICKS,), "two": (STICKS,)}
+    found = search(small_fleet(), release_comes("r2", "r1"), withdrawal_of("r2"), outcomes=outcomes)
+    all_left(found)
+    assert len(found.nodes) > 200
+
+
+def test_a_release_that_is_superseded_and_withdrawn_in_any_order_is_left_by_all() -> None:
+    events = (release_comes("r2", "r1"), release_comes("r3", "r2"), withdrawal_of("r2"))
+    found = search(small_fleet({"x": "one", "y": "one"}), *events, outcomes={"x": (PASSES, FAILS), "one": (STICKS,)})
+    all_left(found)
+    assert {"r3"} in [releases_in_use(node.world) for node in found.ends]
+
+
+def test_a_withdrawal_while_the_operator_is_interrupted_or_killed_at_any_moment() -> None:
+    events = (release_comes("r2", "r1"), withdrawal_of("r2"))
+    all_left(search(small_fleet({"x": "one", "y": "one"}), *events, outcomes={"one": (STICKS,)}, strays=3))
 
 
 def test_a_release_while_the_operator_is_interrupted_or_killed_at_any_moment() -> None:
