@@ -49,8 +49,16 @@ class TensorInfo:
     end: int
 
 
-def read_header(path: Path, limit: int) -> dict[str, TensorInfo]:
-    """Return the tensors of a safetensors file after all checks.
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says of itself."""
+
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str]
+
+
+def read_header(path: Path, limit: int) -> Header:
+    """Return the header of a safetensors file after all checks.
 
     Args:
         path: A local file.
@@ -72,8 +80,8 @@ def read_header(path: Path, limit: int) -> dict[str, TensorInfo]:
     return parse_header(raw, size, path.name)
 
 
-def parse_header(raw: bytes, size: int, label: str) -> dict[str, TensorInfo]:
-    """Return the tensors that a header describes.
+def parse_header(raw: bytes, size: int, label: str) -> Header:
+    """Return what a header describes.
 
     Args:
         raw: The header's JSON.
@@ -102,7 +110,7 @@ def parse_header(raw: bytes, size: int, label: str) -> dict[str, TensorInfo]:
         raise IntegrityError(
             f"{label}: the tensors overlap, leave gaps, or end elsewhere than the file of {size} bytes"
         )
-    return tensors
+    return Header(tensors, metadata)
 
 
 def _tensor(name: str, value: object, start: int, label: str) -> TensorInfo:

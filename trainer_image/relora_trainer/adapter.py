@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from relora_store.names import Content
 from relora_trainer.adapter_rules import check_files, check_nothing_else, check_supported
 from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
@@ -27,7 +28,6 @@ from relora_trainer.tensorfile import TensorEntry, open_tensors
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
-MAX_HEADER_BYTES = 1_000_000
 MAX_CONFIG_BYTES = 1_000_000
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -116,7 +116,7 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) ->
     """
     check_files(folder)
     settings = _read_settings(folder / CONFIG)
-    entries = dict(open_tensors(folder / WEIGHTS, max_header_bytes=MAX_HEADER_BYTES).tensors)
+    entries = dict(open_tensors(folder / WEIGHTS, max_header_bytes=Content.ADAPTER.header_limit).tensors)
     modules = sorted(settings.targets(linear_modules))
     if not modules:
         raise IncompatibleError(

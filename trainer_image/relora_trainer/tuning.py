@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from relora_store.errors import IntegrityError as StoreIntegrityError
+from relora_store.errors import NotFoundError
 from relora_trainer.anchor import Anchor
 from relora_trainer.batching import BatchPlan
 from relora_trainer.errors import IntegrityError, NonFiniteError
@@ -177,7 +179,7 @@ class Tuner:
             entries = open_tensors(folder / STATE_TENSORS).tensors
             step, schedule = int(state["step"]), Schedule(**state["schedule"])
             same_items = state["items"] == self._items_digest()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, NotFoundError, StoreIntegrityError) as error:
             raise IntegrityError("the training state is incomplete or damaged") from error
         if not same_items:
             raise IntegrityError("the training state is of a run with other examples")

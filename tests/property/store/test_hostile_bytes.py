@@ -36,7 +36,7 @@ good = st.dictionaries(
 
 def accepted(raw: bytes, size: int) -> bool:
     try:
-        tensors = parse_header(raw, size, "x")
+        tensors = parse_header(raw, size, "x").tensors
     except IntegrityError:
         return False
     covered = sum(info.end - info.begin for info in tensors.values())

@@ -17,7 +17,7 @@ LIMIT = 1024 * 1024
 def read(tmp_path: Path, data: bytes, limit: int = LIMIT) -> dict[str, TensorInfo]:
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
-    return read_header(path, limit)
+    return read_header(path, limit).tensors
 
 
 def entry(shape: object, begin: object, end: object, dtype: object = "F32") -> dict[str, object]:
@@ -135,7 +135,8 @@ def test_the_library_writes_what_we_read(tmp_path: Path) -> None:
     }
     save_file(tensors, tmp_path / "x.safetensors", metadata={"format": "pt"})
     found = read_header(tmp_path / "x.safetensors", LIMIT)
-    assert {name: (info.dtype, info.shape) for name, info in found.items()} == {
+    assert found.metadata == {"format": "pt"}
+    assert {name: (info.dtype, info.shape) for name, info in found.tensors.items()} == {
         "w": ("F16", (3, 5)),
         "i": ("I64", (4,)),
         "e": ("F32", (0, 2)),
