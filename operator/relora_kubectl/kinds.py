@@ -49,9 +49,6 @@ class Reference:
     kind: AnyKind
     name: str
 
-    def __str__(self) -> str:
-        return f"{self.kind.short_name}/{self.name}"
-
 
 def parse_reference(text: str, kinds: tuple[AnyKind, ...]) -> Reference:
     """Return what `KIND/NAME` names.
