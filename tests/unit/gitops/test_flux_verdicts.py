@@ -19,7 +19,8 @@ State = tuple[str, bool]
 
 VERDICTS: dict[State, dict[Verdict, str]] = {
     ("BaseModelRelease", False): {
-        CURRENT: "AllPromoted CompletedWithFailures InProgress NoBindings Superseded Suspended",
+        CURRENT: """AllPromoted CompletedWithFailures InProgress NoBindings Returning Superseded Suspended
+            Withdrawn""",
         FAILED: """CycleDetected DeltaFailed ForkedLineage ModelMismatch PredecessorNotAccepted PredecessorNotFound
             ProfileNotFound SecondRoot""",
     },
@@ -31,8 +32,8 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
     ("AdapterBinding", True): {
         CURRENT: """AdaptationFailed AwaitingApproval AwaitingServer DeltaFailed GateFailed GateInconclusive
             ImagePullFailed Incompatible IntegrityFailed NewestRelease NonFiniteLoss OutOfMemory ProfileNotFound Queued
-            RecoveringReport Retrying RolledBack Running ServerBlocked StartDeadlineExceeded Starting Superseding
-            Suspended Unschedulable WaitingForDelta""",
+            RecoveringReport ReleaseWithdrawn Retrying RolledBack Running ServerBlocked StartDeadlineExceeded Starting
+            Superseding Suspended Unschedulable WaitingForDelta""",
         FAILED: """ConsentMissing DeadlineExceeded FieldConflict InvalidData PreflightFailed RequestTooLarge
             ServerNotFound TargetConflict TargetControlled TargetNotFound""",
     },
@@ -42,7 +43,8 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
             TargetNotFound""",
     },
     ("AdapterServer", True): {
-        CURRENT: "AwaitingBindings NewestRelease NoBindings RolledBack RollingBack RollingOut Suspended",
+        CURRENT: """AwaitingBindings NewestRelease NoBindings ReleaseWithdrawn RolledBack RollingBack RollingOut
+            Suspended""",
         FAILED: "ConsentMissing FieldConflict RolloutFailed TargetConflict TargetControlled TargetNotFound",
     },
 }
