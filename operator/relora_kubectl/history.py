@@ -16,7 +16,7 @@ class Entry(Model):
     """One pair of a binding, or one set of a server."""
 
     record: str
-    """`current`, `previous`, `superseded`, `candidate` or `rolled back`."""
+    """`current`, `previous`, `earlier`, `superseded`, `candidate` or `rolled back`."""
     release_name: str
     digest: str | None = None
     """Of the pair's adapter or of the set; None while there is none."""
@@ -56,10 +56,11 @@ class HistoryView(Model):
 
 
 def binding_history(binding: AdapterBinding) -> HistoryView:
-    """Return what a binding's status records: the candidate, what is in use, and what gave way before its promotion."""
+    """Return what a binding's status records: the candidate, what is and was in use, and what gave way."""
     status = binding.status
     entries = [_candidate(status.candidate)] if status.candidate is not None else []
     entries += [_pair("current", "Promoted", status.current)] if status.current is not None else []
+    entries += [_pair("earlier", "Promoted", pair) for pair in status.history]
     entries += [_pair("superseded", "Passed", status.superseded)] if status.superseded is not None else []
     told = find(status.conditions, BindingConditionType.UP_TO_DATE)
     return HistoryView(

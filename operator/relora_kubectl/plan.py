@@ -94,8 +94,14 @@ class PlanView(Model):
 
     @property
     def works(self) -> bool:
-        """Whether the release would be accepted and could start, now or when it is resumed."""
-        return self.refused is None and (self.lacking is None or self.lacking.reason == Reason.SUSPENDED)
+        """Whether the release would be accepted, and its Jobs could start unless it holds them back itself."""
+        wanted = {Reason.SUSPENDED, Reason.WITHDRAWN}
+        return self.refused is None and (self.lacking is None or self.lacking.reason in wanted)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the release is taken back, so that nothing else is planned."""
+        return self.lacking is not None and self.lacking.reason == Reason.WITHDRAWN
 
     @property
     def delta_jobs(self) -> int:
@@ -125,6 +131,11 @@ def plan_view(wanted: BaseModelRelease, fleet: Fleet, now: datetime) -> PlanView
     refusal = order.refused.get(release.metadata.name)
     if refusal is not None:
         return view.model_copy(update={"refused": advice_on(refusal)})
+    if release.spec.withdrawn:
+        told = (
+            f"release {release.metadata.name} is withdrawn (spec.withdrawn): what is on it returns to what was before"
+        )
+        return view.model_copy(update={"lacking": advice(Reason.WITHDRAWN, told)})
     return _Planning(release, tuple(family), order, fleet).complete(view)
 
 

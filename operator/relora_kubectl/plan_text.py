@@ -19,6 +19,8 @@ def plan_blocks(view: PlanView, limit: int) -> list[Block]:
     """
     if view.refused is not None:
         return [Note(_verdict(view)), _advice([view.refused.reason])]
+    if view.withdrawn:
+        return [Note(_verdict(view))]
     blocks: list[Block] = [Note(_verdict(view)), Note(_summary(view)), _deltas(view)]
     for table in (_jobs(view.jobs), _servers(view.servers), _excluded(view)):
         blocks += _cut(table, limit)

@@ -106,6 +106,7 @@ def test_a_release_is_planned_and_followed_to_its_end(
     assert [(one["record"], one["releaseName"]) for one in history["entries"]] == [
         ("candidate", fleet.r2),
         ("current", fleet.r2),
+        ("earlier", fleet.r1),
     ]
     assert [step.get("verdict") for step in history["steps"]] == ["Passed", None, None, None]
     code, _, err = kubectl.run("retry", "adb/one", "-n", fleet.namespace)

@@ -34,6 +34,14 @@ def test_a_pair_that_gave_way_is_recorded(run: Run) -> None:
     assert records(Shelf.of(world), run, "classifier")[-1] == ("superseded", "r2", "Passed")
 
 
+def test_what_was_in_use_before_is_recorded(run: Run) -> None:
+    assert records(Shelf.of(ended()), run, "classifier") == [
+        ("candidate", "r2", "Passed"),
+        ("current", "r2", "Promoted"),
+        ("earlier", "r1", "Promoted"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("world", "expected"),
     [

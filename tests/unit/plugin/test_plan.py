@@ -198,6 +198,22 @@ def test_a_suspended_release_is_planned_for_the_time_after() -> None:
     assert (view.lacking.reason, view.works, len(view.jobs)) == (Reason.SUSPENDED, True, 2)
 
 
+def test_a_withdrawal_starts_nothing(run: Run, tmp_path: Path) -> None:
+    world = ended()
+    path = tmp_path / "r2.yaml"
+    spec = {**world.releases["r2"].spec.to_json(), "withdrawn": True}
+    document = {
+        "apiVersion": "relora.dev/v1alpha1",
+        "kind": "BaseModelRelease",
+        "metadata": {"name": "r2"},
+        "spec": spec,
+    }
+    path.write_text(yaml.safe_dump(document))
+    code, out, err = run(Shelf.of(world), "plan", "-f", str(path))
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert "and no Job would start: Withdrawn: " in out
+
+
 def test_a_higher_priority_starts_first_in_its_namespace() -> None:
     world = fleet("alpha")
     world.add(make_binding("urgent", "alpha", priority=10, minutes=9).build()).live_on()
