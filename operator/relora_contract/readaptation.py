@@ -144,7 +144,7 @@ class Gate(Model):
         description=(
             "Accuracy: share of right choices. MacroF1: mean F1 over the choices; its maxRegression needs 600 test "
             "examples. ExactMatch, without choices: share of greedy answers that are the expected completion, white "
-            "space around them aside. Loss: nats per completion token."
+            "space around them aside. Loss: nats per completion token; its maxRegression needs 100 test examples."
         )
     )
     threshold: Decimal | None = Field(

@@ -14,10 +14,10 @@ from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
 from relora_contract.report import GateEvidence, MetricValue, Verdict
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError
-from relora_trainer.macro_f1 import macro_f1, macro_f1_test
+from relora_trainer.macro_f1 import check_macro_f1_sample, macro_f1, macro_f1_test
 from relora_trainer.outcomes import Outcome, pair
 from relora_trainer.paired import token_mean
-from relora_trainer.paired_tests import Evidence, accuracy_test, items_needed, loss_test
+from relora_trainer.paired_tests import Evidence, accuracy_test, check_loss_sample, items_needed, loss_test
 
 ERROR_LEVEL = 0.05
 INTERVAL_LEVEL = 0.95
@@ -71,6 +71,19 @@ def judge(
     return _all_of([entry.verdict for entry in evidence]), evidence
 
 
+def check_sample(gates: Sequence[Gate], labels: Sequence[int]) -> None:
+    """Check, before anything is measured, that each test has the examples that it needs to keep its error level.
+
+    Raises:
+        DataError: There are too few.
+    """
+    for gate in gates:
+        if gate.max_regression is not None and gate.metric is Metric.LOSS:
+            check_loss_sample(len(labels))
+        elif gate.max_regression is not None and gate.metric is Metric.MACRO_F1:
+            check_macro_f1_sample(labels)
+
+
 def power_warnings(gates: Sequence[Gate], count: int, *, strategy: Strategy) -> list[str]:
     """Say which margins are too narrow for `count` test examples.
 
@@ -84,7 +97,13 @@ def power_warnings(gates: Sequence[Gate], count: int, *, strategy: Strategy) -> 
         if gate.metric not in SHARES or margin == 0:
             continue
         needed = items_needed(EXPECTED_DISCORDANCE, margin=margin, level=level)
-        if count < needed:
+        unchanged = math.ceil(float(norm.isf(level)) ** 2 * (1 - margin) / margin)
+        if count < unchanged:
+            warnings.append(
+                f"{count} test examples are too few for maxRegression {gate.max_regression}: even an adapter that "
+                f"answers each as the old one did needs {unchanged} to pass; about {needed} give a power of 80%"
+            )
+        elif count < needed:
             power = float(norm.cdf(margin * math.sqrt(count / EXPECTED_DISCORDANCE) - norm.isf(level)))
             warnings.append(
                 f"{count} test examples are few for maxRegression {gate.max_regression}: an adapter as good as the old "

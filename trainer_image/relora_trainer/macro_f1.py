@@ -1,5 +1,6 @@
 """Macro F1, the mean F1 over the classes, and its paired test of non-inferiority."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,13 +22,9 @@ def macro_f1_test(pairs: Pairs, *, margin: float, level: float, seed: int = 0) -
     Raises:
         DataError: Fewer than 600 examples, or a class with fewer than 10: the bootstrap would not keep its level.
     """
+    check_macro_f1_sample([new.label for new, _ in pairs])
     labels = np.array([new.label for new, _ in pairs])
     classes, counts = np.unique(labels, return_counts=True)
-    if len(pairs) < MIN_MACRO_F1_ITEMS or counts.min() < MIN_CLASS_ITEMS:
-        raise DataError(
-            f"MacroF1 with maxRegression needs {MIN_MACRO_F1_ITEMS} test examples and {MIN_CLASS_ITEMS} of each class; "
-            f"there are {len(pairs)}, and {counts.min()} of the rarest class"
-        )
     rng = np.random.default_rng(seed)
     weights = np.ones((BOOTSTRAP_ROWS + 1, len(pairs)))  # row 0 is the sample itself
     for label, count in zip(classes, counts, strict=True):
@@ -42,6 +39,20 @@ def macro_f1_test(pairs: Pairs, *, margin: float, level: float, seed: int = 0) -
         verdict = Verdict.FAILED
     variance = float(gains[1:].var()) * len(pairs)
     return Evidence(verdict, float(gains[0]), None, items_needed(variance, margin=margin, level=level))
+
+
+def check_macro_f1_sample(labels: Sequence[int]) -> None:
+    """Check that there are enough examples, and enough of each class, for the test of the mean F1.
+
+    Raises:
+        DataError: There are not.
+    """
+    rarest = min(Counter(labels).values())
+    if len(labels) < MIN_MACRO_F1_ITEMS or rarest < MIN_CLASS_ITEMS:
+        raise DataError(
+            f"MacroF1 with maxRegression needs {MIN_MACRO_F1_ITEMS} test examples and {MIN_CLASS_ITEMS} of each class; "
+            f"there are {len(labels)}, and {rarest} of the rarest class"
+        )
 
 
 def macro_f1(outcomes: Sequence[Outcome]) -> float:

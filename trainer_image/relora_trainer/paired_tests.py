@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from scipy.stats import norm, t
 
 from relora_contract.report import Verdict
+from relora_trainer.errors import DataError
 from relora_trainer.outcomes import Outcome
 from relora_trainer.paired import paired_difference
 
 POWER = 0.8
+MIN_LOSS_ITEMS = 100
+"""With fewer, skewed differences of losses make the t statistic pass too often."""
 
 Pairs = Sequence[tuple[Outcome, Outcome]]
 """Outcomes of the new and of the old adapter on the same example."""
@@ -79,7 +82,12 @@ def accuracy_test(pairs: Pairs, *, margin: float, level: float) -> Evidence:
 
 
 def loss_test(pairs: Pairs, *, margin: float, level: float) -> Evidence:
-    """Test the loss per completion token by the t statistic of the paired ratio estimator; lower is better."""
+    """Test the loss per completion token by the t statistic of the paired ratio estimator; lower is better.
+
+    Raises:
+        DataError: Fewer than 100 examples.
+    """
+    check_loss_sample(len(pairs))
     rise = paired_difference(
         [new.nll for new, _ in pairs], [old.nll for _, old in pairs], [new.tokens for new, _ in pairs]
     )
@@ -95,6 +103,16 @@ def loss_test(pairs: Pairs, *, margin: float, level: float) -> Evidence:
         statistic=statistic,
         items_needed=items_needed(variance, margin=margin, level=level),
     )
+
+
+def check_loss_sample(count: int) -> None:
+    """Check that there are enough examples for the test of the loss.
+
+    Raises:
+        DataError: There are not.
+    """
+    if count < MIN_LOSS_ITEMS:
+        raise DataError(f"Loss with maxRegression needs {MIN_LOSS_ITEMS} test examples; there are {count}")
 
 
 def items_needed(variance: float, *, margin: float, level: float) -> int:

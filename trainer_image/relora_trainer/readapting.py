@@ -17,7 +17,7 @@ from relora_trainer.errors import IncompatibleError
 from relora_trainer.execution import StepContext, StepResult, versions
 from relora_trainer.factors import Factors
 from relora_trainer.fingerprint import fingerprints
-from relora_trainer.gate import judge, measure, power_warnings
+from relora_trainer.gate import check_sample, judge, measure, power_warnings
 from relora_trainer.outcomes import Outcome
 from relora_trainer.preflight import check_bases, check_metrics
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
@@ -81,6 +81,10 @@ class Readapting:
         LOG.info("the reference covers %d test examples", len(self.reference.gate))
         return self._open(self.context.readaptation.target_base)
 
+    @property
+    def _power_warnings(self) -> list[str]:
+        return power_warnings(self.item.gates, len(self.parts.gate), strategy=self.item.plan.strategy)
+
     def _open(self, base: BaseRef) -> Session:
         with self.context.stopwatch.part("load"):
             return open_session(
@@ -113,8 +117,11 @@ class Readapting:
         """The record of the reference: measured by the first step, found in its report by the others."""
         if not self.is_first:
             return reference_of(self.context.reports)
-        rank, count = self.adapter.rank, len(self.parts.gate)
-        LOG.info("measuring the old adapter of rank %d on its own base, on %d test examples", rank, count)
+        rank, labels = self.adapter.rank, [example.label for example in self.parts.gate]
+        check_sample(self.item.gates, labels)
+        for warning in self._power_warnings:
+            LOG.warning("%s", warning)
+        LOG.info("measuring the old adapter of rank %d on its own base, on %d test examples", rank, len(labels))
         session = self._open(self.context.readaptation.source_base)
         session.lora.set_factors(self.adapter.factors)
         record = self.scratch("reference")
@@ -155,7 +162,7 @@ class Readapting:
             beta=beta,
             quality=[measure(metric, outcomes) for metric in self.item.task.metrics],
             gates=evidence,
-            warnings=power_warnings(gates, len(outcomes), strategy=strategy) if self.is_first else [],
+            warnings=self._power_warnings if self.is_first else [],
         )
 
     def publish(self, folder: Path, kind: ArtifactKind, provenance: Provenance | None = None) -> ArtifactRef:

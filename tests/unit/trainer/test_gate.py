@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,16 +8,17 @@ from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from scipy.stats import norm
 
-from relora_contract.readaptation import Gate, Metric, Strategy
+from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
 from relora_contract.report import Verdict
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError, DataError
-from relora_trainer.gate import SHARES, judge, level_of, measure, power_warnings
+from relora_trainer.gate import EXPECTED_DISCORDANCE, SHARES, check_sample, judge, level_of, measure, power_warnings
 from relora_trainer.macro_f1 import macro_f1, macro_f1_test
 from relora_trainer.outcomes import Outcome, pair
 from relora_trainer.paired_tests import accuracy_test, items_needed, loss_test, tango_statistic
 
 LEVEL = 0.05
+DOCS = Path(__file__).parents[3] / "docs" / "readaptation.md"
 
 
 def outcomes(correct: Sequence[bool], *, nll: float = 1.0) -> list[Outcome]:
@@ -101,8 +103,13 @@ class TestLoss:
         assert loss_test(pair(better, losses(old, tokens)), margin=0.0, level=LEVEL).verdict is Verdict.PASSED
         assert loss_test(pair(losses(old, tokens), better), margin=0.0, level=LEVEL).verdict is Verdict.FAILED
 
+    def test_too_few_examples_are_refused(self) -> None:
+        few = losses([1.0] * 99, [1] * 99)
+        with pytest.raises(DataError, match="100 test examples; there are 99"):
+            loss_test(pair(few, few), margin=0.1, level=LEVEL)
+
     def test_a_constant_rise_is_compared_with_the_margin_alone(self) -> None:
-        old, new = losses([1.0] * 20, [1] * 20), losses([1.25] * 20, [1] * 20)
+        old, new = losses([1.0] * 100, [1] * 100), losses([1.25] * 100, [1] * 100)
         assert loss_test(pair(new, old), margin=0.5, level=LEVEL).verdict is Verdict.PASSED
         assert loss_test(pair(new, old), margin=0.125, level=LEVEL).verdict is Verdict.FAILED
         assert loss_test(pair(new, old), margin=0.25, level=LEVEL).verdict is Verdict.INCONCLUSIVE
@@ -251,8 +258,68 @@ def test_a_reference_of_other_examples_tokens_or_labels_is_refused(reference: li
 def test_a_margin_too_narrow_for_the_test_set_is_warned_about() -> None:
     (warning,) = power_warnings([gate(margin="0.005")], 5000, strategy=Strategy.RELORA)
     assert "5000 test examples are few for maxRegression 0.005" in warning
+    (warning,) = power_warnings([gate(margin="0.02")], 247, strategy=Strategy.RELORA)
+    assert "passes with a probability of about" in warning
+    (warning,) = power_warnings([gate(margin="0.02")], 246, strategy=Strategy.RELORA)
+    assert "as the old one did needs 247 to pass; about 1545 give a power of 80%" in warning
+    for count, verdict in ((247, Verdict.PASSED), (246, Verdict.INCONCLUSIVE)):
+        same = outcomes([True] * count)
+        assert judge([gate(margin="0.02")], same, same, strategy=Strategy.RELORA)[0] is verdict
     assert power_warnings([gate(margin="0.02")], 5000, strategy=Strategy.RELORA) == []
     assert power_warnings([gate(threshold="0.9")], 10, strategy=Strategy.RELORA) == []
+
+
+@pytest.mark.parametrize(
+    ("gates", "labels", "message"),
+    [
+        ([gate(Metric.LOSS, margin="0.1")], [0] * 99, "Loss with maxRegression needs 100"),
+        ([gate(Metric.MACRO_F1, margin="0.1")], [0, 1] * 299, "MacroF1 with maxRegression needs 600"),
+        ([gate(Metric.MACRO_F1, margin="0.1")], [0] * 600 + [1] * 9, "9 of the rarest class"),
+    ],
+)
+def test_a_sample_too_small_for_its_test_is_refused_beforehand(
+    gates: list[Gate], labels: list[int], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        check_sample(gates, labels)
+    check_sample([gate(gates[0].metric, threshold="0.5"), gate(margin="0.1")], labels)
+    check_sample(gates, [0, 1] * 300)
+
+
+class TestWhatTheDocsSay:
+    """Simulations of whole strategies: an adapter at the margin passes at most 5 % of the time, whatever the looks."""
+
+    TRIALS = 2000
+
+    def passes(self, rng: np.random.Generator, count: int, *, loss: float, gain: float, level: float) -> np.ndarray:
+        """Return whether each of many looks at `count` test examples passes with margin 0.02."""
+        draws = rng.multinomial(count, [gain, loss, 1 - gain - loss], size=self.TRIALS)
+        critical = norm.isf(level)
+        return np.array([tango_statistic(int(won), int(lost), count, 0.02) >= critical for won, lost, _ in draws])
+
+    @pytest.mark.parametrize("strategy", Strategy)
+    @pytest.mark.parametrize("discordance", [0.04, 0.1])
+    def test_level(self, strategy: Strategy, discordance: float) -> None:
+        rng = np.random.default_rng(7)
+        gain, loss = (discordance - 0.02) / 2, (discordance + 0.02) / 2
+        level = level_of(strategy)
+        looks = [self.passes(rng, 1500, loss=loss, gain=gain, level=level) for _ in STEPS[strategy]]
+        share = np.any(looks, axis=0).mean()  # independent looks are the worst case
+        error = math.sqrt(0.05 * 0.95 / self.TRIALS)
+        assert 0.02 < share < 0.05 + 3 * error
+
+    @pytest.mark.parametrize("strategy", Strategy)
+    def test_power(self, strategy: Strategy) -> None:
+        level = level_of(strategy)
+        margins = (0.005, 0.01, 0.02, 0.03, 0.05)
+        counts = [items_needed(EXPECTED_DISCORDANCE, margin=margin, level=level) for margin in margins]
+        cells = [strategy, str(len(STEPS[strategy])), f"{100 * level:.2f} %", *(f"{count:,}" for count in counts)]
+        assert f"| {' | '.join(cells)} |" in DOCS.read_text()
+        count = counts[margins.index(0.02)]
+        share = self.passes(
+            np.random.default_rng(8), count, loss=EXPECTED_DISCORDANCE / 2, gain=EXPECTED_DISCORDANCE / 2, level=level
+        ).mean()
+        assert 0.77 < share < 0.84
 
 
 def test_items_needed_give_the_promised_power() -> None:
