@@ -88,8 +88,8 @@ def open_session(
     except (OSError, ValueError, KeyError) as error:
         raise IntegrityError(f"transformers cannot load the base: {type(error).__name__}") from error
     torch.nn.Module.to(model, placement.device)
-    model.eval()
     model.generation_config = GenerationConfig()  # a release's sampling settings would change what is greedy
     lora = LoraModel(model, ranks, dropout=dropout)
+    model.eval()
     encoder = Encoder(tokenizer, task.choices, task.effective_max_length, is_chat=task.messages is not None)
     return Session(model, lora, encoder, Scorer(model, batch_size=EVALUATION_BATCH))
