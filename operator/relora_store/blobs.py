@@ -24,16 +24,26 @@ def put_blob(objects: Objects, path: Path) -> FileEntry:
     Raises:
         IntegrityError: The file changed meanwhile, or other bytes lie under its digest.
     """
+    entry = describe_file(path)
+    put_described(objects, path, entry)
+    return entry
+
+
+def describe_file(path: Path) -> FileEntry:
+    """Return size and digest of a local file."""
     with translated(path):
         size = path.stat().st_size
-    entry = FileEntry(size=size, digest=file_digest(path))
+    return FileEntry(size=size, digest=file_digest(path))
+
+
+def put_described(objects: Objects, path: Path, entry: FileEntry) -> None:
+    """Store a file of known size and digest, unless it is there already. Raises as `put_blob` does."""
     key = blob_key(entry.digest)
     if not _holds(objects, key, entry):
         try:
             objects.create_from_file(key, path, entry.digest)
         except AlreadyExistsError:
             _verify(objects, key, entry)
-    return entry
 
 
 def _holds(objects: Objects, key: str, entry: FileEntry) -> bool:

@@ -78,6 +78,11 @@ class LocalObjects:
 
         self._create(key, write)
 
+    def remove(self, key: str) -> None:
+        """Remove one file; where there is none, do nothing."""
+        with translated(self._path(key)):
+            self._path(key).unlink(missing_ok=True)
+
     def _create(self, key: str, write: Callable[[IO[bytes]], None]) -> None:
         target = self._path(key)
         with translated(target):

@@ -1,4 +1,4 @@
-"""What we ask of a storage system: six calls that an S3 bucket and a local folder both answer."""
+"""What we ask of a storage system: seven calls that an S3 bucket and a local folder both answer."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,3 +42,6 @@ class Objects(Protocol):
             AlreadyExistsError: It is not; the stored object is as it was.
             IntegrityError: The bytes that were read from the file do not have the digest; nothing was written.
         """
+
+    def remove(self, key: str) -> None:
+        """Remove one object; where there is none, do nothing. Only checkpoints are ever removed."""

@@ -184,6 +184,10 @@ class S3Objects:
             raise IntegrityError(f"{path} changed while it was published")
         self.create(key, data)
 
+    def remove(self, key: str) -> None:
+        """Remove one object; where there is none, do nothing."""
+        self._call("delete_object", key)
+
     def _upload_in_parts(self, key: str, file: IO[bytes], size: int, digest: str) -> None:
         upload = self._call("create_multipart_upload", key)["UploadId"]
         try:

@@ -163,6 +163,9 @@ class Breaking:
     def create_from_file(self, key: str, path: Path, digest: str) -> None:
         self._call(lambda: self.inner.create_from_file(key, path, digest))
 
+    def remove(self, key: str) -> None:
+        raise AssertionError("publication removes nothing")
+
 
 @pytest.mark.parametrize("takes_effect", [False, True])
 def test_no_failure_leaves_a_manifest_without_its_blobs(place: Place, tmp_path: Path, *, takes_effect: bool) -> None:
