@@ -6,6 +6,7 @@ from pathlib import Path
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
 from relora_contract.report import StepReport
 from relora_contract.request import CredentialMount
+from relora_store.checkpoints import CheckpointArea
 from relora_store.fetching import fetch_artifact
 from relora_store.filesystems import Filesystems
 from relora_store.manifests import publish_folder
@@ -17,8 +18,10 @@ from relora_store.store import open_store
 class StoreArtifacts:
     """Reads anywhere that the credentials reach; writes below one store's root."""
 
-    def __init__(self, uri: str, credentials: Sequence[CredentialMount] = ()) -> None:
-        self._filesystems = Filesystems(credentials)
+    def __init__(
+        self, uri: str, credentials: Sequence[CredentialMount] = (), *, filesystems: Filesystems | None = None
+    ) -> None:
+        self._filesystems = filesystems or Filesystems(credentials)
         self._store = open_store(self._filesystems, uri)
 
     def read_report(self, request_digest: str, step: str) -> StepReport | None:
@@ -39,3 +42,7 @@ class StoreArtifacts:
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""
         return fetch_artifact(self._filesystems, ref, directory, content).path
+
+    def checkpoints(self, request_digest: str, step: str) -> CheckpointArea:
+        """Return the part of the store that is for the checkpoints of a step."""
+        return CheckpointArea(self._filesystems, self._store.uri, request_digest, step)

@@ -17,6 +17,7 @@ from torch import Tensor
 from relora_trainer.blocks import LinearWeight, check_same_blocks, open_base
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
+from relora_trainer.ports import Checkpoints
 from relora_trainer.projection import ITERATIONS, Projection, project
 from relora_trainer.tensorfile import TensorFile, open_tensors
 
@@ -45,16 +46,33 @@ class ModuleDelta:
     weight_norm: float
 
 
+UNFINISHED = "unfinished.safetensors"
+"""The modules of the block that is under way; in no artifact."""
+
 Progress = Callable[[str, int, int], None]
 """Called after each module with its name, the count of modules done and the count of all."""
 
 
 def compute_delta(
-    old_base: Path, new_base: Path, out: Path, *, rank: int = MAX_RANK, progress: Progress | None = None
+    old_base: Path,
+    new_base: Path,
+    out: Path,
+    *,
+    rank: int = MAX_RANK,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, ModuleDelta]:
     """Write the delta artifact of two bases to the folder `out` and return what it holds, by module.
 
-    Block files that `out` already holds are kept: an interrupted run continues where it stopped.
+    What `out` already holds is kept: an interrupted run continues where it stopped.
+
+    Args:
+        old_base: Θ.
+        new_base: Θ′.
+        out: The artifact's folder; with `checkpoints`, also theirs.
+        rank: r of Π_r.
+        progress: Told about every module.
+        checkpoints: Asked after every module.
 
     Raises:
         IncompatibleError: The bases differ in the names or shapes of their decoder blocks.
@@ -69,10 +87,12 @@ def compute_delta(
     for number, block in enumerate(old.blocks):
         path = out / f"block-{number:05d}.safetensors"
         if not path.is_file():
-            tensors: dict[str, Tensor] = {}
-            described: dict[str, ModuleDelta] = {}
+            unfinished = out / UNFINISHED
+            tensors, described = _read_block(unfinished, path.name)
             after = new.linear(block)
             for name, weight in old.linear(block).items():
+                if name in described:
+                    continue
                 projection, weight_norm = _project_pair(f"{name}.weight", weight, after[name], rank)
                 described[name] = ModuleDelta(
                     file=path.name,
@@ -85,7 +105,11 @@ def compute_delta(
                     tensors |= {f"{name}.lora_A": projection.factors.a, f"{name}.lora_B": projection.factors.b}
                 if progress:
                     progress(name, len(modules) + len(described), total)
+                if checkpoints and checkpoints.is_due():
+                    _write_block(unfinished, tensors, described)
+                    checkpoints.save()
             _write_block(path, tensors, described)
+            unfinished.unlink(missing_ok=True)
         modules |= _described(open_tensors(path))
     report = {
         "algorithm": ALGORITHM,
@@ -177,6 +201,17 @@ def _write_block(path: Path, tensors: Mapping[str, Tensor], described: Mapping[s
     partial = path.with_suffix(".partial")
     save_file(dict(tensors), partial, metadata={METADATA_KEY: described_json})
     partial.replace(path)
+
+
+def _read_block(path: Path, block: str) -> tuple[dict[str, Tensor], dict[str, ModuleDelta]]:
+    """Return the modules in an unfinished block file, if it is of the block whose file will be named `block`."""
+    if not path.is_file():
+        return {}, {}
+    file = open_tensors(path)
+    described = _described(file)
+    if any(module.file != block for module in described.values()):
+        return {}, {}
+    return {name: entry.read() for name, entry in file.tensors.items()}, described
 
 
 def _described(file: TensorFile) -> dict[str, ModuleDelta]:

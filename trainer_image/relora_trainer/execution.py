@@ -8,7 +8,7 @@ import logging
 import platform
 import resource
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,8 +30,9 @@ from relora_contract.report import (
 from relora_contract.request import DeltaRequest, ReadaptationItem, ReadaptationRequest
 from relora_contract.wellknown import TERMINATION_MESSAGE_LIMIT_BYTES
 from relora_store.errors import StoreError
-from relora_trainer.errors import ConfigurationError, TrainerError
-from relora_trainer.ports import ArtifactStore, Clock, Progress, StopSignal, Stopwatch
+from relora_trainer.checkpoints import StepCheckpoints
+from relora_trainer.errors import ConfigurationError, StoppedError, TemporaryError, TrainerError
+from relora_trainer.ports import ArtifactStore, Checkpoints, Clock, Progress, StopSignal, Stopwatch
 from relora_trainer.standing import digest_of, standing_reports, steps_of
 from relora_trainer.workspace import Workspace
 
@@ -72,6 +73,7 @@ class StepContext:
     stopwatch: Stopwatch
     progress: Progress
     stop: StopSignal
+    checkpoints: Checkpoints
     reports: Mapping[Step, StepReport] = field(default_factory=dict)
     """Reports of the earlier steps of the same request, judged by its gates."""
 
@@ -130,7 +132,7 @@ def execute(
     """Carry out one step of a request, once.
 
     A stored report ends the step at once, with the same outcome as the first time. A failure stores nothing: its
-    exit code and notification say what happened, and a later attempt tries again.
+    exit code and notification say what happened, and a later attempt continues from the step's last checkpoint.
     """
     digest = digest_of(request)
     start = clock.now()
@@ -147,6 +149,13 @@ def execute(
                 f"step {step!r} needs the report of {lacking[0]!r}, which is not stored: run it first"
             )
         stopwatch = Stopwatch(clock)
+        checkpoints = StepCheckpoints(
+            store.checkpoints(digest, step),
+            work / f"{step}-checkpoint",
+            clock=clock,
+            stop=stop,
+            versions=versions(),
+        )
         context = StepContext(
             request=request,
             store=store,
@@ -155,9 +164,16 @@ def execute(
             stopwatch=stopwatch,
             progress=progress,
             stop=stop,
+            checkpoints=checkpoints,
             reports=standing,
         )
-        result = load(step).run(context)
+        try:
+            result = load(step).run(context)
+        except StoppedError as error:
+            if not checkpoints.store():
+                raise TemporaryError("stopped by SIGTERM, and the store did not take the last checkpoint") from error
+            raise
+        result = replace(result, warnings=[*checkpoints.warnings, *result.warnings])
         report = StepReport(
             request_digest=digest,
             gates_digest=request.items[0].gates_digest if isinstance(request, ReadaptationRequest) else None,
@@ -170,7 +186,9 @@ def execute(
             end_time=timestamp(clock.now()),
             **vars(result),
         )
-        return ended(store.write_report(report))
+        stored = store.write_report(report)
+        checkpoints.remove()
+        return ended(stored)
     except (TrainerError, StoreError) as error:
         return failed(step, digest, error.exit_code, str(error))
 

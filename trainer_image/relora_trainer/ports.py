@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
 from relora_contract.report import Seconds, StepReport
+from relora_store.checkpoints import CheckpointArea
 from relora_store.names import Content
 from relora_trainer.errors import StoppedError
 
@@ -30,6 +31,29 @@ class ArtifactStore(Protocol):
 
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""
+
+    def checkpoints(self, request_digest: str, step: str) -> CheckpointArea:
+        """Return the part of the store that is for the checkpoints of a step."""
+
+
+class Checkpoints(Protocol):
+    """The files from which a step continues after an interruption: a folder that is stored from time to time.
+
+    Where a step has something to lose, it asks `is_due`, and then writes its state to the folder and calls `save`.
+    """
+
+    def restore(self, conditions: Mapping[str, str], machine: Mapping[str, str]) -> Path:
+        """Return the folder, with what an earlier attempt stored under the same conditions, or empty."""
+
+    def is_due(self) -> bool:
+        """Tell whether the state should be written and saved now."""
+
+    def save(self) -> None:
+        """Store what lies in the folder.
+
+        Raises:
+            StoppedError: SIGTERM has arrived.
+        """
 
 
 class Progress(Protocol):
@@ -62,7 +86,7 @@ class SystemClock:
 
 
 class StopSignal:
-    """Set by the handler of SIGTERM; long loops ask it where they can stop without losing work."""
+    """Set by the handler of SIGTERM."""
 
     def __init__(self) -> None:
         self._event = threading.Event()

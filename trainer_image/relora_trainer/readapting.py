@@ -14,10 +14,12 @@ from relora_contract.request import BaseRef
 from relora_trainer.adapter import Adapter, read_adapter, write_adapter
 from relora_trainer.datasets import Parts
 from relora_trainer.errors import IncompatibleError
+from relora_trainer.evaluation import Evaluation
 from relora_trainer.execution import StepContext, StepResult, versions
 from relora_trainer.factors import Factors
 from relora_trainer.fingerprint import fingerprints
 from relora_trainer.gate import check_sample, judge, measure, power_warnings
+from relora_trainer.hardware import conditions, machine
 from relora_trainer.outcomes import Outcome
 from relora_trainer.preflight import check_bases, check_metrics
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
@@ -71,6 +73,13 @@ class Readapting:
         with self.context.stopwatch.part("load"):
             return self.workspace.parts(self.item)
 
+    @cached_property
+    def checkpoint(self) -> Path:
+        """The folder of what an interrupted attempt had reached; empty when there was none."""
+        device, dtype = self.placement.device, self.placement.dtype
+        with self.context.stopwatch.part("load"):
+            return self.context.checkpoints.restore(conditions(device, dtype), machine(device))
+
     @property
     def ranks(self) -> dict[str, int]:
         """Rank of each adapted module."""
@@ -95,9 +104,16 @@ class Readapting:
                 dropout=self.adapter.settings.lora_dropout,
             )
 
-    def evaluate(self, session: Session, part: str) -> list[Outcome]:
-        """Score a part of the dataset with the factors that the session holds."""
+    def evaluate(self, session: Session, part: str, *, of: str = "candidate") -> list[Outcome]:
+        """Score a part of the dataset with the factors that the session holds.
+
+        Args:
+            session: The base and the adapter.
+            part: The part's name.
+            of: What is scored; names the evaluation in the step's checkpoint.
+        """
         session.model.eval()
+        path = self.checkpoint / f"evaluation-{of}-{part}.json"
         with self.context.stopwatch.part("evaluate"):
             items = session.encoder.encode(getattr(self.parts, part))
 
@@ -105,7 +121,8 @@ class Readapting:
                 self.context.stop.check()
                 self.context.progress.update(f"{self.step}: {part}", done, total)
 
-            return session.outcomes(items, progress)
+            evaluation = Evaluation(path, session.lora.factors(), self.context.checkpoints)
+            return evaluation.run(session.outcomes, items, progress)
 
     @property
     def is_first(self) -> bool:
@@ -125,8 +142,8 @@ class Readapting:
         session = self._open(self.context.readaptation.source_base)
         session.lora.set_factors(self.adapter.factors)
         record = self.scratch("reference")
-        write_outcomes(record / GATE_RECORD, self.evaluate(session, "gate"))
-        write_outcomes(record / MONITOR_RECORD, self.evaluate(session, "monitor"))
+        write_outcomes(record / GATE_RECORD, self.evaluate(session, "gate", of="reference"))
+        write_outcomes(record / MONITOR_RECORD, self.evaluate(session, "monitor", of="reference"))
         return self.publish(record, "Outcomes")
 
     @cached_property

@@ -43,12 +43,21 @@ def monitor_interval(items: int, batch_size: int) -> int:
 
 
 class Watch:
-    """Counts positive answers in a row."""
+    """Counts positive answers in a row.
 
-    def __init__(self) -> None:
-        self._row = 0
+    Attributes:
+        row: How many there were, up to now.
+    """
+
+    def __init__(self, row: int = 0) -> None:
+        self.row = row
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the last two answers were positive."""
+        return self.row >= IN_A_ROW
 
     def tell(self, *, ready: bool) -> bool:
         """Take an answer and tell whether it was the second positive one in a row."""
-        self._row = self._row + 1 if ready else 0
-        return self._row >= IN_A_ROW
+        self.row = self.row + 1 if ready else 0
+        return self.is_ready

@@ -93,19 +93,22 @@ class Scorer:
         self._batch_size = batch_size
 
     @torch.no_grad()
-    def losses(self, items: ItemSet, count: int | None = None) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    def losses(
+        self, items: ItemSet, count: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """Return per example the sum of −log p over the right completion, in nats, and its number of tokens.
 
         Args:
             items: The examples.
             count: Score only the first `count`.
+            progress: Called after every batch with the count of examples done and of all.
 
         Raises:
             NonFiniteError: A loss is NaN or infinite.
         """
         chosen = items.items[:count]
         sequences = [(item.prompt, items.completion(item)) for item in chosen]
-        nll = [-value for value, _ in self._log_likelihoods(sequences, ())]
+        nll = [-value for value, _ in self._log_likelihoods(sequences, (), progress)]
         _check_finite(nll, chosen)
         return tuple(nll), tuple(len(completion) for _, completion in sequences)
 

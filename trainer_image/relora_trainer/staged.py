@@ -1,5 +1,6 @@
-"""What both stages of fine-tuning share: the tuner over the dataset, the monitor, checkpoints in the work folder."""
+"""What both stages of fine-tuning share: the tuner over the dataset, the monitor, checkpoints."""
 
+import json
 import logging
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from relora_trainer.tuning import STATE_JSON, Ending, StepStatistics, Tuner, tra
 
 LOG = logging.getLogger(__name__)
 MICRO_BATCH = 16
-CHECKPOINT_STEPS = 25
+WATCH = "watch.json"
 
 
 class StagedTuning:
@@ -83,15 +84,22 @@ class StagedTuning:
         )
 
     @property
-    def checkpoint_folder(self) -> Path:
-        """Where an interrupted run of this stage left its state."""
-        return self.work.scratch(f"{self.step}-checkpoint")
+    def _state_folder(self) -> Path:
+        return self.work.checkpoint / "tuning"
 
     def train(self, until: int) -> Ending:
         """Train until `until` steps were made in all, or the monitor says that the adapter is good enough."""
-        if (self.checkpoint_folder / STATE_JSON).is_file():
-            LOG.info("%s: continuing from the checkpoint in the work folder", self.step)
-            self.tuner.restore(self.checkpoint_folder)
+        if (self._state_folder / STATE_JSON).is_file():
+            self.tuner.restore(self._state_folder)
+            self._watch = Watch(json.loads((self._state_folder / WATCH).read_text())["row"])
+            LOG.info("%s: continuing after step %d", self.step, self.tuner.step_count)
+            if self._watch.is_ready:
+                return Ending.READY
+        ending = self._train(until)
+        self._write_state()
+        return ending
+
+    def _train(self, until: int) -> Ending:
         items = len(self.work.reference.monitor[:MONITOR_ITEMS])
         with self.context.stopwatch.part("train"):
             return train(
@@ -99,11 +107,18 @@ class StagedTuning:
                 until,
                 monitor_every=monitor_interval(items, self.plan.batch_size),
                 is_ready=self._is_ready,
-                checkpoint_every=CHECKPOINT_STEPS,
-                checkpoint=lambda: self.tuner.save(self.checkpoint_folder),
-                stop=self.context.stop,
+                is_due=self.context.checkpoints.is_due,
+                checkpoint=self._save,
                 on_step=self._tell,
             )
+
+    def _save(self) -> None:
+        self._write_state()
+        self.context.checkpoints.save()
+
+    def _write_state(self) -> None:
+        self.tuner.save(self._state_folder)
+        (self._state_folder / WATCH).write_text(json.dumps({"row": self._watch.row}))
 
     def publish_state(self) -> ArtifactRef:
         """Store everything that the next stage continues from."""

@@ -24,9 +24,9 @@ from relora_trainer.anchor import Anchor
 from relora_trainer.batching import BatchPlan
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
+from relora_trainer.hardware import machine
 from relora_trainer.items import ItemSet
 from relora_trainer.lora import LoraModel
-from relora_trainer.ports import StopSignal
 from relora_trainer.schedule import Schedule
 from relora_trainer.scoring import collate, completion_nll
 from relora_trainer.tensorfile import open_tensors
@@ -219,14 +219,9 @@ class Tuner:
                 moments = {key: value.to(self._device) for key, value in values.items() if key != "step"}
                 self._optimizer.state[parameter] = {"step": values["step"], **moments}
 
-    def _machine(self) -> dict[str, str | int]:
+    def _machine(self) -> dict[str, str]:
         """Return what decides the order of floating-point sums."""
-        cuda = self._device.type == "cuda"
-        return {
-            "device": torch.cuda.get_device_name(self._device) if cuda else torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
+        return {**machine(self._device), "torch": torch.__version__}
 
     def _items_digest(self) -> str:
         keys = "\n".join(item.key for item in self._items.items)
@@ -239,9 +234,8 @@ def train(
     *,
     monitor_every: int,
     is_ready: Callable[[int], bool],
-    checkpoint_every: int,
+    is_due: Callable[[], bool],
     checkpoint: Callable[[], None],
-    stop: StopSignal,
     on_step: Callable[[int, StepStatistics], None],
 ) -> Ending:
     """Make optimizer steps until `until` were made in all, or the adapter is ready.
@@ -251,25 +245,20 @@ def train(
         until: Count of steps, those before a restore included.
         monitor_every: Optimizer steps between two calls of `is_ready`.
         is_ready: Called with the count of steps made; True ends the training.
-        checkpoint_every: Optimizer steps between two calls of `checkpoint`.
-        checkpoint: Saves the state; also called before a stop.
-        stop: Asked before every step.
+        is_due: Asked before every step; True when the state should be saved.
+        checkpoint: Saves the state. It ends the training by an error when a stop was asked for.
         on_step: Called after every step with the count of steps made.
 
     Raises:
-        StoppedError: A stop was asked for; the state is saved.
         NonFiniteError: A step met NaN or infinity.
     """
     while tuner.step_count < until:
-        if stop.is_set():
+        if is_due():
             checkpoint()
-            stop.check()
         statistics = tuner.step()
         on_step(tuner.step_count, statistics)
         if tuner.step_count % monitor_every == 0 and is_ready(tuner.step_count):
             return Ending.READY
-        if tuner.step_count % checkpoint_every == 0:
-            checkpoint()
     return Ending.FINISHED
 
 

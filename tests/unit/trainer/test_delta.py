@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from relora_trainer.delta import compute_delta, open_delta
-from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError
+from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError, StoppedError
 
 Tensors = dict[str, torch.Tensor]
 
@@ -146,6 +147,37 @@ def test_an_interrupted_run_continues_after_the_blocks_that_are_done(tmp_path: P
     assert resumed == compute_delta(old, new, tmp_path / "whole")
     for block in ("block-00000.safetensors", "block-00001.safetensors"):
         assert (tmp_path / "out" / block).read_bytes() == (tmp_path / "whole" / block).read_bytes()
+
+
+class StopAt:
+    """Checkpoints that are due after every module, and end the run at one of them."""
+
+    def __init__(self, module: int) -> None:
+        self.left = module
+
+    def restore(self, conditions: Mapping[str, str], machine: Mapping[str, str]) -> Path:
+        raise AssertionError
+
+    def is_due(self) -> bool:
+        return True
+
+    def save(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise StoppedError("stopped")
+
+
+@pytest.mark.parametrize("module", [1, 2, 3, 4])
+def test_a_checkpoint_loses_no_module(tmp_path: Path, module: int) -> None:
+    old, new = folder(tmp_path / "a", base(0)), folder(tmp_path / "b", base(1))
+    with pytest.raises(StoppedError):
+        compute_delta(old, new, tmp_path / "out", checkpoints=StopAt(module))
+    seen: list[int] = []
+    resumed = compute_delta(old, new, tmp_path / "out", progress=lambda _, done, __: seen.append(done))
+    assert seen == list(range(module + 1, 5))
+    assert resumed == compute_delta(old, new, tmp_path / "whole")
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "whole")]
+    assert files[0] == files[1]
 
 
 def test_an_artifact_without_its_report_is_refused(tmp_path: Path) -> None:

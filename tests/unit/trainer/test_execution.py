@@ -14,7 +14,9 @@ from relora_contract.exitcodes import ExitCode
 from relora_contract.readaptation import Gate, Metric, Plan, Refine, Strategy, Task
 from relora_contract.report import MetricValue, Notification, Step, StepOutcome, StepReport, Verdict
 from relora_contract.request import BaseRef, DatasetRefs, ReadaptationItem, ReadaptationRequest
-from relora_store.errors import TemporaryError
+from relora_store.checkpoints import CheckpointArea
+from relora_store.errors import TemporaryError as StoreTemporaryError
+from relora_store.filesystems import Filesystems
 from relora_store.names import Content
 from relora_trainer.errors import NonFiniteError
 from relora_trainer.execution import Ended, StepCode, StepContext, StepResult, execute, termination_message
@@ -25,9 +27,10 @@ REF = ArtifactRef(uri="s3://adapters/a", digest=DIGEST)
 
 
 class MemoryStore:
-    """Holds reports; publishes and fetches nothing."""
+    """Holds reports; publishes and fetches nothing. Checkpoints are real ones, in a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, uri: str = "file:///nowhere") -> None:
+        self.uri = uri
         self.reports: dict[str, StepReport] = {}
 
     def read_report(self, request_digest: str, step: str) -> StepReport | None:
@@ -44,6 +47,9 @@ class MemoryStore:
 
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         raise AssertionError
+
+    def checkpoints(self, request_digest: str, step: str) -> CheckpointArea:
+        return CheckpointArea(Filesystems(environ={}), self.uri, request_digest, step)
 
 
 class FixedClock:
@@ -100,7 +106,13 @@ def failing(_: StepContext) -> StepResult:
 
 
 def run(
-    step: Step, store: MemoryStore, code: StepCode, tmp_path: Path, asked: ReadaptationRequest | None = None
+    step: Step,
+    store: MemoryStore,
+    code: StepCode,
+    tmp_path: Path,
+    asked: ReadaptationRequest | None = None,
+    *,
+    stop: StopSignal | None = None,
 ) -> Ended:
     return execute(
         step,
@@ -109,7 +121,7 @@ def run(
         work=tmp_path,
         clock=FixedClock(),
         progress=Silent(),
-        stop=StopSignal(),
+        stop=stop or StopSignal(),
         load=lambda _: code,
     )
 
@@ -169,7 +181,7 @@ def test_a_step_of_another_strategy_is_refused(tmp_path: Path) -> None:
     ("error", "exit_code", "reason"),
     [
         (NonFiniteError("step 3: the loss is NaN"), ExitCode.NON_FINITE, "NonFinite"),
-        (TemporaryError("the store does not answer"), ExitCode.TEMPORARY, "Temporary"),
+        (StoreTemporaryError("the store does not answer"), ExitCode.TEMPORARY, "Temporary"),
     ],
 )
 def test_a_failure_stores_nothing_and_has_its_exit_code(
@@ -183,6 +195,54 @@ def test_a_failure_stores_nothing_and_has_its_exit_code(
     assert (end.exit_code, end.notification.reason) == (exit_code, reason)
     assert end.notification.outcome is StepOutcome.FAILED
     assert store.reports == {}
+
+
+class Interrupted(Code):
+    """A step that writes what it has reached; the first run is stopped by SIGTERM."""
+
+    def __init__(self, stop: StopSignal) -> None:
+        super().__init__(self._act)
+        self.stop = stop
+        self.found: list[list[str]] = []
+
+    def _act(self, context: StepContext) -> StepResult:
+        folder = context.checkpoints.restore({}, {})
+        self.found.append(sorted(path.name for path in folder.iterdir()))
+        (folder / f"run{self.runs}.json").write_text("{}")
+        if self.runs == 1:
+            self.stop.set()
+            context.stop.check()
+        return StepResult(verdict=Verdict.FAILED)
+
+
+def test_a_stopped_step_stores_a_checkpoint_that_the_next_attempt_continues_from(tmp_path: Path) -> None:
+    store, stop = MemoryStore(f"file://{tmp_path}/store"), StopSignal()
+    code = Interrupted(stop)
+    first = run("port", store, code, tmp_path / "first", stop=stop)
+    assert (first.exit_code, first.notification.reason) == (ExitCode.STOPPED, "Stopped")
+    assert run("port", store, code, tmp_path / "second").exit_code is ExitCode.DONE
+    assert code.found == [[], ["run1.json"]]
+
+
+def test_a_stored_report_removes_the_checkpoints(tmp_path: Path) -> None:
+    store, stop = MemoryStore(f"file://{tmp_path}/store"), StopSignal()
+    code = Interrupted(stop)
+    run("port", store, code, tmp_path / "first", stop=stop)
+    assert store.checkpoints(DIGEST, "port")._objects.sizes()
+    run("port", store, code, tmp_path / "second")
+    assert not store.checkpoints(DIGEST, "port")._objects.sizes()
+
+
+def test_a_stop_whose_checkpoint_the_store_does_not_take_is_not_told_as_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreTemporaryError("the network is gone")
+
+    monkeypatch.setattr(CheckpointArea, "write", fail)
+    stop = StopSignal()
+    end = run("port", MemoryStore(f"file://{tmp_path}/store"), Interrupted(stop), tmp_path / "work", stop=stop)
+    assert end.exit_code is ExitCode.TEMPORARY
 
 
 def test_the_termination_message_always_fits() -> None:

@@ -6,7 +6,6 @@ Every probe evaluates the truncated candidate that would be trained and served. 
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 from relora_contract.readaptation import Interval, Plan
 from relora_contract.report import Probe
@@ -84,11 +83,11 @@ def _delta(work: Readapting) -> Delta:
 
 def _search(work: Readapting, session: Session, fusion: Fusion, items: ItemSet) -> list[Observation]:
     plan = work.item.plan
-    path = work.scratch("fuse") / HISTORY
+    path = work.checkpoint / HISTORY
     history = load_history(path.read_text()) if path.is_file() else []
     if not history:
         history = [_observe(work, session, fusion, items, Candidate(*PORT, len(items.items)))]
-        _save(path, history)
+        _save(work, history)
     search = Search(
         Box(_interval(plan.alpha), _interval(plan.beta)),
         budget=plan.search_budget,
@@ -98,9 +97,8 @@ def _search(work: Readapting, session: Session, fusion: Fusion, items: ItemSet) 
         history=history,
     )
     while not isinstance(asked := search.ask(), Stop):
-        work.context.stop.check()
         search.tell(_observe(work, session, fusion, items, asked))
-        _save(path, search.history)
+        _save(work, search.history)
         loss = best(search.history).loss.value
         work.context.progress.update("search", len(search.history), search.budget, f"best loss {loss:.4f}")
     return search.history
@@ -110,14 +108,14 @@ def _observe(work: Readapting, session: Session, fusion: Fusion, items: ItemSet,
     clock = work.context.clock
     start = clock.monotonic()
     session.lora.set_factors(fusion.candidate(candidate.alpha, candidate.beta))
-    nll, tokens = session.scorer.losses(items, candidate.items)
+    nll, tokens = session.scorer.losses(items, candidate.items, lambda *_: work.context.stop.check())
     return Observation(candidate.alpha, candidate.beta, nll, tokens, clock.monotonic() - start)
 
 
-def _save(path: Path, history: list[Observation]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(dump_history(history))
-    partial.replace(path)
+def _save(work: Readapting, history: list[Observation]) -> None:
+    (work.checkpoint / HISTORY).write_text(dump_history(history))
+    if work.context.checkpoints.is_due():
+        work.context.checkpoints.save()
 
 
 def _training_seconds(plan: Plan, examples: int, port: Observation) -> float:
