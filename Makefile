@@ -73,7 +73,7 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 fast-tests: $(STAMP)
-	$(BIN)/pytest -q -n $(WORKERS) -m "not integration" tests/unit tests/property tests/golden
+	$(BIN)/pytest -q -n $(WORKERS) -m "not integration" tests/unit tests/property tests/golden tests/interruptions
 
 test: check integration e2e ## everything that this machine can run
 

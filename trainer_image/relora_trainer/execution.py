@@ -142,6 +142,7 @@ def execute(
         standing = standing_reports(request, store, Workspace(work, store))
         if step in standing:
             LOG.info("step %s: nothing to do, the store has its outcome", step)
+            store.checkpoints(digest, step).remove()
             return ended(standing[step])
         steps = steps_of(request)
         if lacking := [earlier for earlier in steps[: steps.index(step)] if earlier not in standing]:

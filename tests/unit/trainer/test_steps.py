@@ -16,16 +16,13 @@ from relora_contract.exitcodes import ExitCode
 from relora_contract.report import Step, StepOutcome, StepReport, Verdict
 from relora_contract.request import DeltaRequest, ReadaptationRequest
 from relora_store.errors import StoreError
-from relora_trainer.adapter import LoraSettings, write_adapter
 from relora_trainer.artifact_store import StoreArtifacts
 from relora_trainer.execution import Ended, execute
-from relora_trainer.factors import Factors
 from relora_trainer.local_run import LocalRun, run_locally
 from relora_trainer.ports import StopSignal, SystemClock
+from samples.laptop import TARGETS, run_file, write_laptop
 
 MakeBase = Callable[..., LlamaForCausalLM]
-TARGETS = ["q_proj", "v_proj"]
-WORDS = {"low": "abcde", "high": "vwxyz"}
 
 
 class Silent:
@@ -39,59 +36,10 @@ class Laptop:
     def __init__(self, root: Path, make_base: MakeBase, tokenizer: PreTrainedTokenizerFast) -> None:
         self.root = root
         self.ended: dict[str, Ended] = {}
-        model = make_base()
-        self._save_base("r1", model, tokenizer)
-        torch.manual_seed(1)
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                if "layers" in name and weight.ndim == 2:
-                    weight.add_(0.02 * torch.randn_like(weight))
-        self._save_base("r2", model, tokenizer)
-        shapes = {
-            name: tuple(module.weight.shape)
-            for name, module in model.named_modules()
-            if name.rpartition(".")[2] in TARGETS
-        }
-        factors = {
-            name: Factors(0.2 * torch.randn(4, columns), 0.2 * torch.randn(rows, 4))
-            for name, (rows, columns) in shapes.items()
-        }
-        settings = LoraSettings(r=4, lora_alpha=4, target_modules=TARGETS)
-        write_adapter(root / "adapter", factors, source=settings, dtype=torch.float32, base_model="r1")
-        for name, count in (("train", 48), ("validation", 40), ("test", 40)):
-            (root / f"{name}.jsonl").write_text("".join(self._lines(name, count)))
-
-    def _save_base(self, name: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-        model.save_pretrained(self.root / name)
-        tokenizer.save_pretrained(self.root / name)
-
-    def _lines(self, name: str, count: int) -> list[str]:
-        torch.manual_seed(sum(map(ord, name)))
-        lines = []
-        for index in range(count):
-            label = list(WORDS)[index % 2]
-            letters = "".join(WORDS[label][int(torch.randint(5, ()))] for _ in range(8))
-            lines.append(json.dumps({"text": letters, "label": label, "letter": label[0]}) + "\n")
-        return sorted(set(lines))
+        write_laptop(root, make_base(), tokenizer)
 
     def run(self, **changes: Any) -> Ended:  # noqa: ANN401 - the fields of the run file
-        run = {
-            "sourceBase": {"uri": f"file://{self.root}/r1"},
-            "targetBase": {"uri": f"file://{self.root}/r2"},
-            "adapter": {"uri": f"file://{self.root}/adapter"},
-            "dataset": {part: {"uri": f"file://{self.root}/{part}.jsonl"} for part in ("train", "validation", "test")},
-            "task": {
-                "kind": "CausalLM",
-                "promptTemplate": "{text}:",
-                "completionField": "label",
-                "choices": list(WORDS),
-                "maxLength": 32,
-            },
-            "gates": [{"metric": "Accuracy", "threshold": "0"}],
-            "readaptation": {"search": {"budget": 4}, "tuning": {"batchSize": 8, "epochs": 4, "learningRate": "2e-2"}},
-            "storeUri": f"file://{self.root}/store",
-            **changes,
-        }
+        run = run_file(self.root, **changes)
 
         def one_step(step: Step, request: DeltaRequest | ReadaptationRequest) -> Ended:
             self.ended[step] = execute(

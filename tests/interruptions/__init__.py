@@ -1,0 +1,1 @@
+"""Kills and failures of the trainer at every point of its work, and what the next attempt makes of them."""

@@ -1,0 +1,100 @@
+"""A step that is interrupted anywhere ends, at the next attempt, with the bits of one that was not.
+
+A few points of every step; `test_every_point.py` has the rest.
+"""
+
+import pytest
+
+from interruptions.conftest import MakePlace
+from interruptions.faults import Act, Fault
+from interruptions.survival import PARTS, STEPS, finish, survive
+from interruptions.world import World, check_whole, contents
+from relora_contract.exitcodes import ExitCode
+
+
+def point(world: World, step: str, share: float, *, store: bool = False) -> int:
+    """Return the number of a point, by the share of the step's points that come before it."""
+    points = world.marks[step].attempt.points
+    if store:
+        points = [name for name in points if name.startswith("store: ")]
+    return 1 + round(share * (len(points) - 1))
+
+
+@pytest.mark.parametrize("share", [0.35, 0.6, 0.9])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_step_continues_and_ends_with_the_same_bits(
+    world: World, make_place: MakePlace, step: str, share: float
+) -> None:
+    first, _ = survive(world, make_place(), step, Fault(Act.KILL, point(world, step, share)))
+    assert first.code < 0
+
+
+@pytest.mark.parametrize("step", PARTS)
+def test_a_terminated_step_repeats_nothing(world: World, make_place: MakePlace, step: str) -> None:
+    part = PARTS[step]
+    units = world.marks[step].attempt.progress(part)
+    at = f"progress: {part} {units[len(units) // 2]}/"
+    first, second = survive(world, make_place(), step, Fault(Act.TERM, 1, at))
+    assert first.code == ExitCode.STOPPED
+    assert max(first.progress(part)) == units[len(units) // 2]
+    assert min(second.progress(part)) == units[len(units) // 2 + 1]
+    assert "continuing from checkpoint" in second.log
+
+
+def test_a_terminated_evaluation_repeats_no_piece(world: World, make_place: MakePlace) -> None:
+    first, second = survive(world, make_place(), "port", Fault(Act.TERM, 1, "progress: port: gate 32/40"))
+    assert first.code == ExitCode.STOPPED
+    assert first.progress("port: gate") == [32]
+    assert second.progress("port: gate") == [40, 32, 40]  # the second piece of the reference, then the new base
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
+@pytest.mark.parametrize("step", ["delta", "recover"])
+def test_a_store_that_fails_leaves_nothing_half_published(
+    world: World, make_place: MakePlace, step: str, share: float
+) -> None:
+    survive(world, make_place(), step, Fault(Act.FAIL, point(world, step, share, store=True)))
+
+
+@pytest.mark.parametrize("act", [Act.KILL, Act.TERM])
+def test_the_monitors_last_answer_survives(ready_world: World, make_place: MakePlace, act: Act) -> None:
+    """Two answers in a row end stage 1. The first of them must not be asked for again, nor be forgotten."""
+    last = max(ready_world.marks["recover"].attempt.progress("recover"))
+    first, _ = survive(ready_world, make_place(), "recover", Fault(act, 1, f"progress: recover {last - 1}/"))
+    assert first.code != ExitCode.DONE
+
+
+@pytest.mark.parametrize("act", [Act.KILL, Act.TERM])
+def test_a_stage_that_has_ended_is_not_trained_again(ready_world: World, make_place: MakePlace, act: Act) -> None:
+    first, second = survive(ready_world, make_place(), "recover", Fault(act, 2, "progress: recover: gate"))
+    assert first.code != ExitCode.DONE
+    if act is Act.TERM:
+        assert second.progress("recover") == []
+
+
+def test_a_step_that_is_killed_again_and_again_ends_with_the_same_bits(world: World, make_place: MakePlace) -> None:
+    place = make_place()
+    world.prepare(place, "refine")
+    units = world.marks["refine"].attempt.progress("refine")
+    begins = []
+    for unit in units[3::2]:
+        attempt = world.attempt("refine", place, fault=Fault(Act.KILL, 1, f"progress: refine {unit}/"))
+        assert attempt.code < 0
+        check_whole(place)
+        begins.append(attempt.progress("refine")[0])
+    assert begins == sorted(begins)
+    assert begins[-1] > begins[0], "no attempt got any further"
+    finish(world, place, "refine")
+
+
+def test_a_report_stands_though_the_process_was_killed_before_it_could_tell(
+    world: World, make_place: MakePlace
+) -> None:
+    place = make_place()
+    world.prepare(place, "port")
+    first = world.attempt("port", place, fault=Fault(Act.KILL, point(world, "port", 1)))
+    reports = {key: data for key, data in contents(place).items() if key.startswith("reports/")}
+    second = finish(world, place, "port")
+    assert first.code < 0
+    assert {key: data for key, data in contents(place).items() if key.startswith("reports/")} == reports
+    assert not second.progress("port: gate")

@@ -1,0 +1,73 @@
+"""Everything that a re-adaptation reads, in one folder: two bases, an adapter of the first, and data."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from relora_trainer.adapter import LoraSettings, write_adapter
+from relora_trainer.factors import Factors
+
+TARGETS = ["q_proj", "v_proj"]
+WORDS = {"low": "abcde", "high": "vwxyz"}
+
+
+def write_laptop(
+    root: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, dropout: float = 0.0
+) -> None:
+    """Write `r1`, `r2`, `adapter` and the three files of a dataset below `root`."""
+    _save_base(root / "r1", model, tokenizer)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "layers" in name and weight.ndim == 2:
+                weight.add_(0.02 * torch.randn_like(weight))
+    _save_base(root / "r2", model, tokenizer)
+    shapes = {
+        name: tuple(module.weight.shape) for name, module in model.named_modules() if name.rpartition(".")[2] in TARGETS
+    }
+    factors = {
+        name: Factors(0.2 * torch.randn(4, columns), 0.2 * torch.randn(rows, 4))
+        for name, (rows, columns) in shapes.items()
+    }
+    settings = LoraSettings(r=4, lora_alpha=4, target_modules=TARGETS, lora_dropout=dropout)
+    write_adapter(root / "adapter", factors, source=settings, dtype=torch.float32, base_model="r1")
+    for name, count in (("train", 48), ("validation", 40), ("test", 40)):
+        (root / f"{name}.jsonl").write_text("".join(_lines(name, count)))
+
+
+def run_file(root: Path, **changes: object) -> dict[str, object]:
+    """Return what `relora-trainer run` reads, with the store in the same folder."""
+    return {
+        "sourceBase": {"uri": f"file://{root}/r1"},
+        "targetBase": {"uri": f"file://{root}/r2"},
+        "adapter": {"uri": f"file://{root}/adapter"},
+        "dataset": {part: {"uri": f"file://{root}/{part}.jsonl"} for part in ("train", "validation", "test")},
+        "task": {
+            "kind": "CausalLM",
+            "promptTemplate": "{text}:",
+            "completionField": "label",
+            "choices": list(WORDS),
+            "maxLength": 32,
+        },
+        "gates": [{"metric": "Accuracy", "threshold": "0"}],
+        "readaptation": {"search": {"budget": 4}, "tuning": {"batchSize": 8, "epochs": 4, "learningRate": "2e-2"}},
+        "storeUri": f"file://{root}/store",
+        **changes,
+    }
+
+
+def _save_base(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _lines(name: str, count: int) -> list[str]:
+    torch.manual_seed(sum(map(ord, name)))
+    lines = []
+    for index in range(count):
+        label = list(WORDS)[index % 2]
+        letters = "".join(WORDS[label][int(torch.randint(5, ()))] for _ in range(8))
+        lines.append(json.dumps({"text": letters, "label": label, "letter": label[0]}) + "\n")
+    return sorted(set(lines))
