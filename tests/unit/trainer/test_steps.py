@@ -20,7 +20,7 @@ from relora_trainer.artifact_store import StoreArtifacts
 from relora_trainer.execution import Ended, execute
 from relora_trainer.local_run import LocalRun, run_locally
 from relora_trainer.ports import StopSignal, SystemClock
-from samples.laptop import TARGETS, run_file, write_laptop
+from samples.laptop import TARGETS, WORDS, run_file, write_laptop
 
 MakeBase = Callable[..., LlamaForCausalLM]
 
