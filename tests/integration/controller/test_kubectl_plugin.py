@@ -93,13 +93,14 @@ def test_a_release_is_planned_and_followed_to_its_end(
     fleet.release(fleet.r2, fleet.r1)
     eventually(lambda: len(fleet.jobs) == 1, "the delta Job")
     following = kubectl.start("status", fleet.r2, "--watch", "--interval", "0.2")
+    assert following.stdout is not None
+    first = following.stdout.readline()
     kubelet.paused = False
-    out, err = following.communicate(timeout=240)
+    lines = [line for line in (first, *following.stdout) if f" release {fleet.r2}: " in line]
 
-    assert (following.returncode, err) == (0, "")
-    lines = [line for line in out.splitlines() if f" release {fleet.r2}: " in line]
+    assert following.wait(60) == 0
     assert len(lines) > 1, "the watch saw no change"
-    assert "AllPromoted; 0 pending, 0 running, 0 passed, 2 promoted, 0 failed" in lines[-1]
+    assert "AllPromoted; 0 pending, 0 queued, 0 running, 0 passed, 2 promoted, 0 failed" in lines[-1]
     (shown,) = kubectl.view("status", fleet.r2)["releases"]
     assert (shown["complete"], shown["eligible"]) == (True, 2)
     history = kubectl.view("history", "one", "-n", fleet.namespace)
