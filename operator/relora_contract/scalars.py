@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from relora_contract.crd.rules import remedy
+from relora_contract.crd.rules import INT_OR_STRING, remedy
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -75,6 +75,20 @@ Decimal = Annotated[
     Field(json_schema_extra=remedy('write a decimal number as a string, as in "0.81" or "5e-4"')),
 ]
 """A decimal number as a string, as in `"0.81"` or `"5e-4"`: the Kubernetes API has no portable floats."""
+
+
+def written_as_number(value: object) -> object:
+    """Return a number as the text that it would be in quotes: YAML reads `cpu: 2` as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+CountOrPercentage = Annotated[
+    str,
+    StringConstraints(pattern=r"^(0|[1-9][0-9]{0,5}|(0|[1-9][0-9]?|100)%)$", max_length=6),
+    BeforeValidator(written_as_number),
+    Field(json_schema_extra={**INT_OR_STRING, **remedy("write a number, as in 25, or a percentage, as in 10%")}),
+]
+"""A number of things, or a percentage of all of them."""
 
 Seconds = Annotated[int, Field(ge=0, le=2_147_483_647)]
 Timestamp = Annotated[str, StringConstraints(max_length=32), Field(json_schema_extra={"format": "date-time"})]

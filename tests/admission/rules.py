@@ -72,6 +72,10 @@ CASES: dict[str, RuleCase] = {
         accepted=({}, {("approvedReleaseName",): ABSENT, ("mode",): "Automatic"}),
         refused=({("mode",): "Automatic"}, {("mode",): ABSENT}),
     ),
+    "write a number, as in 25, or a percentage, as in 10%": RuleCase(
+        accepted=({(): 25}, {(): "25"}, {(): "100%"}, {(): 0}),
+        refused=({(): "101%"}, {(): "-1"}, {(): "10 %"}, {(): -1}),
+    ),
     "give test examples of their own: a gate on examples that were trained on proves nothing": RuleCase(
         accepted=({},), refused=({("train",): SAME_DATA}, {("validation",): SAME_DATA})
     ),

@@ -222,6 +222,7 @@ class World:
                 delta_jobs=self._jobs_of(release.metadata.uid),
                 operator_namespace=OPERATOR_NAMESPACE,
                 granted=self.grants.get(key.name, frozenset()),
+                servers=tuple(self.servers.values()),
                 profiles=self.profiles,
             )
         if key.kind == "AdapterServer":

@@ -94,6 +94,17 @@ def _suspended_server(*, in_use: bool) -> Told:
     return of_server(world.add(SECOND).live_on())
 
 
+def _held_server(*, canary: bool) -> Told:
+    """A server that is no canary, while one that is serves the same release; or while there is none."""
+    world = served()
+    labels = {"canary": "yes"} if canary else {}
+    first = make_server("first", targetRef={"kind": "Deployment", "name": "first"})
+    first = first.model_copy(update={"metadata": first.metadata.model_copy(update={"labels": labels})})
+    world.add(first, make_binding("canary").on_server("first").build()).add_target("first").live_on()
+    rollout = {"canary": {"selector": {"matchLabels": {"canary": "yes"}}}}
+    return of_server(world.add(make_release("r2", "r1", minutes=10, rollout=rollout)).settle())
+
+
 _FURTHER: dict[str, Callable[[], Told]] = {
     **{
         f"target {name}, {when}": partial(_hindered, change, when)
@@ -108,6 +119,8 @@ _FURTHER: dict[str, Callable[[], Told]] = {
     "suspended release": _suspended_release,
     "suspended server": partial(_suspended_server, in_use=True),
     "server suspended at first": partial(_suspended_server, in_use=False),
+    "server that is no canary": partial(_held_server, canary=True),
+    "server of a halted release": partial(_held_server, canary=False),
 }
 
 PLAYED: dict[str, Callable[[], tuple[Watched, str]]] = {

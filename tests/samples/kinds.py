@@ -1,4 +1,4 @@
-"""One valid object of each kind, with every field of its spec set.
+"""One valid object of each kind, with every field of its spec set; a policy that holds work back in `every_kind` only.
 
 Each call returns a fresh document in the form that `kubectl apply` sends, so that a test can change it freely.
 """
@@ -29,7 +29,10 @@ def release(name: str = "tiny-r2", **spec: object) -> Document:
             "profileRef": {"name": "standard"},
             "allowedNamespaces": {"selector": _SELECTOR},
             "suspend": False,
-            "rollout": {"maxRunningJobs": 4, "maxRunningJobsPerNamespace": 2},
+            "rollout": {
+                "maxRunningJobs": 4,
+                "maxRunningJobsPerNamespace": 2,
+            },
         },
         spec,
     )
@@ -90,12 +93,6 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
             },
             "serverRef": {"name": "vllm", "namespace": "engines"},
             "servedName": "team.classifier",
-            "updatePolicy": {
-                "mode": "Manual",
-                "approvedReleaseName": "tiny-r2",
-                "promote": "Best",
-                "onFailure": "Degrade",
-            },
             "suspend": False,
             "priority": 100,
             "revisionHistoryLimit": 2,
@@ -167,8 +164,15 @@ def profile(name: str = "standard", **spec: object) -> Document:
 
 
 def every_kind() -> dict[str, Document]:
-    """Return one object of each kind by its kind."""
-    documents = (release(withdrawn=True), binding(), server(), profile())
+    """Return one object of each kind by its kind, with what would hold the others' stories up."""
+    rollout = {
+        "maxRunningJobs": 4,
+        "maxRunningJobsPerNamespace": 2,
+        "canary": {"selector": _SELECTOR, "minPromoted": 2, "deadlineSeconds": 3600},
+        "failureBudget": {"maxFailed": "5%", "minimumSample": 20, "acceptedFailures": 1},
+    }
+    policy = {"mode": "Manual", "approvedReleaseName": "tiny-r2", "promote": "Best", "onFailure": "Degrade"}
+    documents = (release(withdrawn=True, rollout=rollout), binding(updatePolicy=policy), server(), profile())
     return {document["kind"]: document for document in documents}
 
 

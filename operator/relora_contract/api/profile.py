@@ -9,17 +9,12 @@ from relora_contract.api.meta import ApiObject, LabelKey, LabelValue, NamespaceA
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
 from relora_contract.crd.rules import ATOMIC, INT_OR_STRING, cel, map_list, remedy, validations
 from relora_contract.model import Model
-from relora_contract.scalars import ObjectName, S3Template, S3Uri
-
-
-def _written_as_number(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
+from relora_contract.scalars import ObjectName, S3Template, S3Uri, written_as_number
 
 Quantity = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32),
-    BeforeValidator(_written_as_number),
+    BeforeValidator(written_as_number),
     Field(json_schema_extra={**INT_OR_STRING, **remedy("write a quantity, as in 500m, 16Gi or 1")}),
 ]
 """A Kubernetes quantity, as in `500m`, `16Gi` or `1`."""

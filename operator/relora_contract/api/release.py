@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, StringConstraints
 
 from relora_contract.api.attempts import Attempts
-from relora_contract.api.meta import ApiObject, Condition, LocalRef, NamespaceAdmission
+from relora_contract.api.meta import ApiObject, Condition, LabelSelector, LocalRef, NamespaceAdmission
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
 from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, remedy, validations
 from relora_contract.model import Model
-from relora_contract.scalars import Digest, Name, S3Uri, Timestamp
+from relora_contract.scalars import CountOrPercentage, Digest, Name, S3Uri, Timestamp
 
 _NEW_RELEASE = "create a new BaseModelRelease that supersedes this one"
 
@@ -25,14 +25,82 @@ class Weights(Model):
     )
 
 
+class Canary(Model):
+    """Who goes first, and when the others follow."""
+
+    selector: LabelSelector = Field(
+        description=(
+            "Labels of the AdapterServers that go first, with all their bindings; and of AdapterBindings without a "
+            "server."
+        )
+    )
+    min_promoted: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None,
+        description="How many of these servers and bindings must be promoted before the others start. Default 1.",
+    )
+    deadline_seconds: Annotated[int, Field(ge=60, le=2_592_000)] | None = Field(
+        default=None,
+        description="When the release is halted if they are not, in seconds from its acceptance. Default 86400.",
+    )
+
+    @property
+    def effective_min_promoted(self) -> int:
+        """`minPromoted` with its default."""
+        return self.min_promoted or 1
+
+    @property
+    def effective_deadline_seconds(self) -> int:
+        """`deadlineSeconds` with its default."""
+        return self.deadline_seconds or 86_400
+
+
+class FailureBudget(Model):
+    """How many bindings may fail because of the release before it is halted."""
+
+    max_failed: CountOrPercentage | None = Field(
+        default=None,
+        description=(
+            "A number of bindings, or a percentage of those that have passed or failed. The failures that count are "
+            "GateFailed, NonFiniteLoss, AdaptationFailed, Incompatible, RolledBack and RolloutFailed. Default 10%."
+        ),
+    )
+    minimum_sample: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None,
+        description="A percentage is judged when so many bindings have passed or failed. Default 10.",
+    )
+    accepted_failures: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None,
+        description="Failures that are not counted. Raise it to resume a halted release. Default 0.",
+    )
+
+    @property
+    def effective_max_failed(self) -> str:
+        """`maxFailed` with its default."""
+        return self.max_failed or "10%"
+
+    @property
+    def effective_minimum_sample(self) -> int:
+        """`minimumSample` with its default."""
+        return self.minimum_sample or 10
+
+    @property
+    def effective_accepted_failures(self) -> int:
+        """`acceptedFailures` with its default."""
+        return self.accepted_failures or 0
+
+
 class Rollout(Model):
-    """Pace of a release through the fleet."""
+    """Order, pace and failure budget of a release on its way through the fleet."""
 
     max_running_jobs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="How many re-adaptation Jobs of this release may be active at once. Default 8."
     )
     max_running_jobs_per_namespace: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="How many of them may be active in one namespace. Absent: no limit of its own."
+    )
+    canary: Canary | None = Field(default=None, description="Who goes first. Absent: nobody waits for others.")
+    failure_budget: FailureBudget | None = Field(
+        default=None, description="When the release is halted. Absent: all defaults."
     )
 
 
@@ -88,7 +156,17 @@ class BaseModelReleaseSpec(Model):
             "used before. Never false again. Default false."
         ),
     )
-    rollout: Rollout | None = Field(default=None, description="Pace of the release.")
+    rollout: Rollout | None = Field(default=None, description="Order, pace and failure budget of the release.")
+
+    @property
+    def canary(self) -> Canary | None:
+        """Who goes first."""
+        return self.rollout.canary if self.rollout is not None else None
+
+    @property
+    def failure_budget(self) -> FailureBudget:
+        """`rollout.failureBudget` as it stands, or with every default."""
+        return (self.rollout and self.rollout.failure_budget) or FailureBudget()
 
     @property
     def max_running_jobs(self) -> int:
@@ -107,6 +185,7 @@ class ReleaseConditionType(StrEnum):
     ACCEPTED = "Accepted"
     READY = "Ready"
     COMPLETE = "Complete"
+    HALTED = "Halted"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
 
@@ -136,6 +215,14 @@ class BindingCounts(Model):
         return self.pending + self.queued
 
 
+class CanaryStatus(Model):
+    """How far the canaries are."""
+
+    matched: int = Field(description="Servers, and bindings without one, that take part and match the selector.")
+    promoted: int = Field(description="Those of which every binding that takes part is on the release.")
+    passed_time: Timestamp | None = Field(default=None, description="When the others were let go.")
+
+
 class FailureSample(Model):
     """One binding that did not reach this release."""
 
@@ -149,7 +236,7 @@ class BaseModelReleaseStatus(Model):
 
     observed_generation: int = Field(default=-1, description="The generation that this status describes.")
     conditions: Annotated[list[Condition], Field(max_length=8, json_schema_extra=map_list("type"))] = Field(
-        default_factory=list, description="Accepted, Ready, Complete, Reconciling, Stalled."
+        default_factory=list, description="Accepted, Ready, Complete, Halted, Stalled."
     )
     deltas: Annotated[list[DeltaStatus], Field(max_length=16, json_schema_extra=map_list("sourceReleaseName"))] = Field(
         default_factory=list, description="One projected delta for each earlier release that bindings come from."
@@ -159,6 +246,7 @@ class BaseModelReleaseStatus(Model):
         default=None, description="When the last eligible binding reached its end."
     )
     bindings: BindingCounts | None = None
+    canaries: CanaryStatus | None = Field(default=None, description="Absent without `spec.rollout.canary`.")
     failure_samples: Annotated[list[FailureSample], Field(max_length=10, json_schema_extra=ATOMIC)] = Field(
         default_factory=list, description="Some of the bindings that failed."
     )

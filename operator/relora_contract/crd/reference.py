@@ -85,7 +85,7 @@ def _type(schema: Schema) -> str:
         case {"additionalProperties": dict(values)}:
             text = f"map of {_range(schema, 'Properties')}: {_type(values)}"
         case {"x-kubernetes-int-or-string": True}:
-            text = "quantity"
+            text = "integer or string"
         case {"format": str(form)}:
             text = form
         case {"type": "string"}:

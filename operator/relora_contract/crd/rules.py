@@ -41,4 +41,4 @@ def map_list(*keys: str) -> dict[str, JsonValue]:
 ATOMIC: dict[str, JsonValue] = {"x-kubernetes-list-type": "atomic"}
 SET: dict[str, JsonValue] = {"x-kubernetes-list-type": "set"}
 INT_OR_STRING: dict[str, JsonValue] = {"x-kubernetes-int-or-string": True}
-"""For quantities: YAML reads `cpu: 2` as a number."""
+"""For quantities and percentages: YAML reads `cpu: 2` as a number."""

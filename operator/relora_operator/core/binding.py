@@ -8,6 +8,7 @@ from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.actions import Action, CreateJob, Enqueue, Key, Plan, WriteStatus
 from relora_operator.core.attempts import active, jobs_of
 from relora_operator.core.binding_conditions import Outlook, conditions
+from relora_operator.core.brakes import brake_of
 from relora_operator.core.candidate import gave_way, promoted, remembered
 from relora_operator.core.choice import choose, unapproved_release, upgrade_target
 from relora_operator.core.cleanup import deletion, ends, expiries
@@ -78,7 +79,8 @@ def _in_use(
         return promoted(served, existing, order, server=place.server_ref, now=now) if served is not None else existing
     start = baseline(binding, order)
     target = upgrade_target(snapshot, binding, start, order)
-    best = offer(binding, target.metadata.name, order) if target is not None else None
+    free = target is not None and brake_of(target, binding, place) is None
+    best = offer(binding, target.metadata.name, order) if target is not None and free else None
     if best is None and start is not None:
         best = offer(binding, start.release, order) or start
     return promoted(best, existing, order, server=None, now=now) if best is not None else existing

@@ -8,6 +8,7 @@ from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.report import StepOutcome, Verdict
 from relora_operator.core.blockers import blocks
+from relora_operator.core.brakes import brake_of
 from relora_operator.core.conditions import Wanted, false, holds, true
 from relora_operator.core.lineage import Chain, Refusal
 from relora_operator.core.observed import NamespaceView
@@ -132,7 +133,8 @@ def _upgrading(outlook: Outlook, name: str) -> Wanted:
 
 def _awaiting(outlook: Outlook, release_name: str) -> Wanted:
     """Say why a pair for `release_name` that may be served is not promoted yet."""
-    told = _server_wide(outlook.place, release_name) or _in_between(outlook, release_name)
+    told = _server_wide(outlook.place, release_name) or _braked(outlook, release_name)
+    told = told or _in_between(outlook, release_name)
     if told is None:
         told = Refusal(Reason.AWAITING_SERVER, f"the pair for {release_name} is not rolled out yet")
     return false(BindingConditionType.UP_TO_DATE, told.reason, told.message)
@@ -145,6 +147,15 @@ def _server_wide(place: Seat | None, release_name: str) -> Refusal | None:
         return place.rolled_back.get(release_name)
     arriving = place.arriving is not None and place.arriving.release == release_name
     return None if arriving else place.suspended
+
+
+def _braked(outlook: Outlook, release_name: str) -> Refusal | None:
+    """Explain a newer release that is held back: what is under way to it goes on, and so does what is on it."""
+    place, release = outlook.place, outlook.chain.known.get(release_name)
+    arriving = place.arriving.release if place is not None and place.arriving is not None else None
+    if release is None or release_name in {arriving, place.promoted_release if place is not None else None}:
+        return None
+    return brake_of(release, outlook.binding, place)
 
 
 def _in_between(outlook: Outlook, release_name: str) -> Refusal | None:
@@ -231,5 +242,6 @@ def _stalled(ready: Wanted, up_to_date: Wanted, policy: UpdatePolicy) -> Wanted 
     if ready.status != "True":
         return ready if REGISTRY[ready.reason].to_repair else None
     entry = REGISTRY[up_to_date.reason]
-    blamed = {Blame.OWNER, Blame.RELEASE} if policy.on_failure is OnFailure.DEGRADE else {Blame.OWNER}
-    return up_to_date if entry.terminal and entry.blame in blamed else None
+    failed = entry.blame is Blame.RELEASE and up_to_date.reason is not Reason.RELEASE_HALTED
+    degraded = failed and policy.on_failure is OnFailure.DEGRADE
+    return up_to_date if entry.terminal and (entry.blame is Blame.OWNER or degraded) else None

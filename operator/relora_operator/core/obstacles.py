@@ -6,6 +6,7 @@ from datetime import datetime
 from relora_contract.api.binding import Candidate
 from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.attempts import active, ready_at
+from relora_operator.core.brakes import brake_of
 from relora_operator.core.reasons import Reason
 from relora_operator.core.serving import Seat
 from relora_operator.core.snapshot import BindingSnapshot
@@ -45,6 +46,7 @@ def obstacle(
     obstacles = (
         _refusal(place),
         _suspension(snapshot, work.target),
+        _braked(snapshot, work.target, place),
         _delta(work),
         _backoff(candidate, now),
         _other_jobs(snapshot, candidate),
@@ -67,6 +69,11 @@ def _suspension(snapshot: BindingSnapshot, release: BaseModelRelease) -> Obstacl
     if release.spec.suspend:
         return Obstacle(Reason.SUSPENDED, f"release {release.metadata.name} is suspended (spec.suspend)")
     return None
+
+
+def _braked(snapshot: BindingSnapshot, release: BaseModelRelease, place: Seat | None) -> Obstacle | None:
+    held = brake_of(release, snapshot.binding, place)
+    return Obstacle(held.reason, held.message) if held is not None else None
 
 
 def _backoff(candidate: Candidate, now: datetime) -> Obstacle | None:

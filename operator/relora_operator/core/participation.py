@@ -72,6 +72,8 @@ class Participant:
         """Where a binding is that has neither a Job nor its outcome."""
         if self.binding.spec.suspend:
             return Stage.SKIPPED
+        if self.told is Reason.RELEASE_HALTED:
+            return Stage.PENDING
         if holds(self.binding.status.conditions, BindingConditionType.STALLED) or self.told is Reason.DELTA_FAILED:
             return Stage.FAILED
         return Stage.QUEUED if self.told is Reason.QUEUED else Stage.PENDING
@@ -80,7 +82,7 @@ class Participant:
     def final(self) -> bool:
         """Whether the binding stays where it is unless someone acts."""
         if self.stage is Stage.PASSED:
-            return self.told is not None and REGISTRY[self.told].terminal
+            return self.told is not None and REGISTRY[self.told].terminal and self.told is not Reason.RELEASE_HALTED
         return self.stage in {Stage.PROMOTED, Stage.FAILED, Stage.SKIPPED}
 
     @property

@@ -3,95 +3,11 @@
 The documentation's list and the operator's behaviour come from this one registry.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
+from relora_operator.core.reason import Blame, Reason
 
-class Blame(StrEnum):
-    """Who can remove the cause."""
-
-    NOBODY = "Nobody"
-    """Someone wants the state, or it passes by itself."""
-    OWNER = "Owner"
-    """The owner of the object: the tenant of a binding, the owner of a server or of its workload."""
-    RELEASE = "Release"
-    """The platform team: the release, its weights, its profile or the cluster."""
-
-
-class Reason(StrEnum):
-    """One word for programs; the registry has the sentence for people."""
-
-    # Good
-    ACCEPTED = "Accepted"
-    ALL_PROMOTED = "AllPromoted"
-    COMPLETED_WITH_FAILURES = "CompletedWithFailures"
-    GATE_PASSED = "GatePassed"
-    NEWEST_RELEASE = "NewestRelease"
-    NO_BINDINGS = "NoBindings"
-    PROMOTED = "Promoted"
-    SOURCE_PINNED = "SourcePinned"
-    SUPERSEDED = "Superseded"
-    WITHDRAWN = "Withdrawn"
-    # On the way
-    AWAITING_APPROVAL = "AwaitingApproval"
-    AWAITING_BINDINGS = "AwaitingBindings"
-    AWAITING_SERVER = "AwaitingServer"
-    IN_PROGRESS = "InProgress"
-    QUEUED = "Queued"
-    RECOVERING_REPORT = "RecoveringReport"
-    RETRYING = "Retrying"
-    RETURNING = "Returning"
-    ROLLING_BACK = "RollingBack"
-    ROLLING_OUT = "RollingOut"
-    RUNNING = "Running"
-    STARTING = "Starting"
-    SUPERSEDING = "Superseding"
-    SUSPENDED = "Suspended"
-    WAITING_FOR_DELTA = "WaitingForDelta"
-    # A release that does not count
-    CYCLE_DETECTED = "CycleDetected"
-    FORKED_LINEAGE = "ForkedLineage"
-    MODEL_MISMATCH = "ModelMismatch"
-    PREDECESSOR_NOT_ACCEPTED = "PredecessorNotAccepted"
-    PREDECESSOR_NOT_FOUND = "PredecessorNotFound"
-    SECOND_ROOT = "SecondRoot"
-    # What a release lacks
-    DELTA_FAILED = "DeltaFailed"
-    PROFILE_NOT_FOUND = "ProfileNotFound"
-    # A binding or a server that cannot take part
-    BASE_SKEW = "BaseSkew"
-    CONSENT_MISSING = "ConsentMissing"
-    FIELD_CONFLICT = "FieldConflict"
-    NOT_ADMITTED = "NotAdmitted"
-    NOT_ELIGIBLE = "NotEligible"
-    RELEASE_NOT_FOUND = "ReleaseNotFound"
-    RELEASE_WITHDRAWN = "ReleaseWithdrawn"
-    REQUEST_TOO_LARGE = "RequestTooLarge"
-    SERVED_NAME_CONFLICT = "ServedNameConflict"
-    SERVER_FULL = "ServerFull"
-    SERVER_NOT_FOUND = "ServerNotFound"
-    SET_TOO_LARGE = "SetTooLarge"
-    TARGET_CONFLICT = "TargetConflict"
-    TARGET_CONTROLLED = "TargetControlled"
-    TARGET_NOT_FOUND = "TargetNotFound"
-    # A re-adaptation that ended without a passed gate
-    ADAPTATION_FAILED = "AdaptationFailed"
-    DEADLINE_EXCEEDED = "DeadlineExceeded"
-    GATE_FAILED = "GateFailed"
-    GATE_INCONCLUSIVE = "GateInconclusive"
-    IMAGE_PULL_FAILED = "ImagePullFailed"
-    INCOMPATIBLE = "Incompatible"
-    INTEGRITY_FAILED = "IntegrityFailed"
-    INVALID_DATA = "InvalidData"
-    NON_FINITE_LOSS = "NonFiniteLoss"
-    OUT_OF_MEMORY = "OutOfMemory"
-    PREFLIGHT_FAILED = "PreflightFailed"
-    START_DEADLINE_EXCEEDED = "StartDeadlineExceeded"
-    UNSCHEDULABLE = "Unschedulable"
-    # A passed gate that does not reach traffic
-    ROLLED_BACK = "RolledBack"
-    ROLLOUT_FAILED = "RolloutFailed"
-    SERVER_BLOCKED = "ServerBlocked"
+__all__ = ["REGISTRY", "Blame", "Entry", "Reason", "parse_reason"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +21,8 @@ class Entry:
     blame: Blame = Blame.NOBODY
     terminal: bool = False
     """Nothing changes any more unless someone acts."""
+    spends_budget: bool = False
+    """It is counted by the failure budget of the release: the release may have caused it."""
 
     @property
     def to_repair(self) -> bool:
@@ -113,6 +31,7 @@ class Entry:
 
 
 _RELEASE = ("BaseModelRelease.Accepted", "BaseModelRelease.Ready", "BaseModelRelease.Complete")
+_HALTED = ("BaseModelRelease.Halted", *_RELEASE[1:])
 _ADAPTING = ("AdapterBinding.UpToDate",)
 _EVALUATED = ("AdapterBinding.Adapted", "AdapterBinding.Evaluated")
 _BINDING = ("AdapterBinding.Ready", "AdapterBinding.UpToDate")
@@ -141,6 +60,14 @@ def _owner(conditions: tuple[str, ...], meaning: str, remedy: str) -> Entry:
 
 def _release(conditions: tuple[str, ...], meaning: str, remedy: str) -> Entry:
     return Entry(conditions=conditions, meaning=meaning, remedy=remedy, blame=Blame.RELEASE, terminal=True)
+
+
+def _spent(conditions: tuple[str, ...], meaning: str, remedy: str) -> Entry:
+    return replace(_release(conditions, meaning, remedy), spends_budget=True)
+
+
+def _halt(meaning: str, remedy: str) -> Entry:
+    return _release(_HALTED, meaning, remedy)
 
 
 REGISTRY: dict[Reason, Entry] = {
@@ -178,6 +105,9 @@ REGISTRY: dict[Reason, Entry] = {
         conditions=(_SERVER[1],),
         meaning="Members are still being re-adapted to the newest release; the server moves when all have passed.",
         remedy="`status.blockers` names up to ten members that have not passed, each with its reason.",
+    ),
+    Reason.AWAITING_CANARIES: _good(
+        (*_ADAPTING, _SERVER[1]), "The canaries of the release (`spec.rollout.canary`) come first."
     ),
     Reason.AWAITING_SERVER: _good(_BINDING, "The adapter may be served, and the server has not rolled it out yet."),
     Reason.IN_PROGRESS: _good(_RELEASE[2:], "Eligible bindings are on their way to the release."),
@@ -237,6 +167,31 @@ REGISTRY: dict[Reason, Entry] = {
         (*_RELEASE[1:2], *_ADAPTING),
         "The TrainerProfile that the release names does not exist.",
         "Create the TrainerProfile; work goes on by itself.",
+    ),
+    Reason.CANARIES_MISSING: _halt(
+        "Fewer servers, and bindings without one, take part and match `spec.rollout.canary.selector` than "
+        "`spec.rollout.canary.minPromoted` demands.",
+        "Label more of them, widen the selector, or lower `minPromoted`; work goes on by itself.",
+    ),
+    Reason.CANARY_DEADLINE_EXCEEDED: _halt(
+        "Too few canaries were promoted within `spec.rollout.canary.deadlineSeconds`.",
+        "See what keeps the canaries; raise the deadline, or raise `spec.rollout.failureBudget.acceptedFailures` to "
+        "the number that the message names. Or withdraw the release.",
+    ),
+    Reason.CANARY_FAILED: _halt(
+        "A canary failed, or all canaries came to an end and too few were promoted.",
+        "`status.failureSamples` names them. Raise `spec.rollout.failureBudget.acceptedFailures` to the number that "
+        "the message names to go on, or withdraw the release.",
+    ),
+    Reason.FAILURE_BUDGET_EXCEEDED: _halt(
+        "More bindings failed because of the release than `spec.rollout.failureBudget` allows.",
+        "`status.failureSamples` names some of them. Raise `acceptedFailures` to the number of failures to go on, or "
+        "withdraw the release.",
+    ),
+    Reason.RELEASE_HALTED: _release(
+        (*_ADAPTING, _SERVER[1]),
+        "The release is halted: no Job starts and nothing is promoted.",
+        "The condition Halted of the BaseModelRelease says why, and what resumes it.",
     ),
     Reason.BASE_SKEW: _owner(
         _BINDING,
@@ -315,7 +270,7 @@ REGISTRY: dict[Reason, Entry] = {
         "The Deployment that `spec.targetRef` names does not exist.",
         "Create it, or create the AdapterServer anew with the right name.",
     ),
-    Reason.ADAPTATION_FAILED: _release(
+    Reason.ADAPTATION_FAILED: _spent(
         _ADAPTING, "All attempts failed; the message tells how the last one ended.", f"Remove the cause. {_RETRY}"
     ),
     Reason.DEADLINE_EXCEEDED: _owner(
@@ -323,7 +278,7 @@ REGISTRY: dict[Reason, Entry] = {
         "The last attempt ran longer than `spec.readaptation.activeDeadlineSeconds`.",
         f"Raise it; a new attempt repeats no finished step. {_RETRY}",
     ),
-    Reason.GATE_FAILED: _release(
+    Reason.GATE_FAILED: _spent(
         _ADAPTING,
         "No step reached the quality gate. The old pair keeps serving.",
         "Compare `status.candidate.steps[].quality` with `spec.quality.gates`; give the search or the tuning a larger "
@@ -339,7 +294,7 @@ REGISTRY: dict[Reason, Entry] = {
         "The trainer image could not be pulled in time.",
         f"Check `spec.image` of the TrainerProfile and the nodes' access to the registry. {_RETRY}",
     ),
-    Reason.INCOMPATIBLE: _release(
+    Reason.INCOMPATIBLE: _spent(
         _ADAPTING,
         "The adapter cannot be carried to the new base: shapes, tokenizer, adapter type or rank differ.",
         "Train an adapter on the new base and name it in `spec.source`.",
@@ -354,7 +309,7 @@ REGISTRY: dict[Reason, Entry] = {
         "The dataset is missing, unreadable or inconsistent with the task.",
         f"The message names the file and the field. Correct it and its digest. {_RETRY}",
     ),
-    Reason.NON_FINITE_LOSS: _release(
+    Reason.NON_FINITE_LOSS: _spent(
         _ADAPTING,
         "NaN or infinity appeared in weights, data or loss.",
         f"Lower `spec.readaptation.tuning.learningRate`, or check the weights. {_RETRY}",
@@ -380,16 +335,19 @@ REGISTRY: dict[Reason, Entry] = {
         "No node could take the pod in time.",
         f"Compare the pod's resources, node selector and tolerations with the cluster's nodes. {_RETRY}",
     ),
-    Reason.ROLLED_BACK: _release(
+    Reason.ROLLED_BACK: _spent(
         (_BINDING[1], _SERVER[1]),
         "The roll-out did not end in time, and the previous set was put back.",
         "The message tells why the new pods did not get ready. Then set the annotation relora.dev/retryRequestedAt "
         "of the AdapterServer to a new value.",
     ),
-    Reason.ROLLOUT_FAILED: _owner(
-        (*_BINDING, *_SERVER),
-        "The roll-out of the first set did not end in time, or that of the previous set after a failure did not.",
-        "The message tells why the pods do not get ready. The operator keeps watching: nothing else is to be done.",
+    Reason.ROLLOUT_FAILED: replace(
+        _owner(
+            (*_BINDING, *_SERVER),
+            "The roll-out of the first set did not end in time, or that of the previous set after a failure did not.",
+            "The message tells why the pods do not get ready. The operator keeps watching: nothing else is to be done.",
+        ),
+        spends_budget=True,
     ),
     Reason.SERVER_BLOCKED: _release(
         _BINDING,

@@ -13,17 +13,23 @@ from relora_contract.api.release import (
     ReleaseConditionType,
 )
 from relora_operator.core.actions import Action, Enqueue, GrantSlots, Key, Plan, WriteStatus
+from relora_operator.core.budget import Trial, started_at, tried
 from relora_operator.core.conditions import Wanted, false, holds, merged, transitions, true
 from relora_operator.core.deltas import Deltas, abandoned, advance, demanded
 from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import binding_key
 from relora_operator.core.participation import Participant, Stage, participants
 from relora_operator.core.reasons import Reason
-from relora_operator.core.slots import grants, pace_of
+from relora_operator.core.slots import NO_JOBS, grants, pace_of
 from relora_operator.core.snapshot import ReleaseSnapshot
 from relora_operator.core.times import timestamp
 
-FOLLOWED = (ReleaseConditionType.ACCEPTED, ReleaseConditionType.READY, ReleaseConditionType.COMPLETE)
+FOLLOWED = (
+    ReleaseConditionType.ACCEPTED,
+    ReleaseConditionType.READY,
+    ReleaseConditionType.COMPLETE,
+    ReleaseConditionType.HALTED,
+)
 MOST_SAMPLES = 10
 
 
@@ -37,20 +43,24 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
     everyone = list(participants(snapshot, order))
     deltas = Deltas(records=tuple(release.status.deltas))
     slots: frozenset[Key] = frozenset()
+    trial = Trial(canaries=release.status.canaries)
     if release.spec.withdrawn:
         deltas = abandoned(release, snapshot.delta_jobs)
-    elif order.accepts(name) and snapshot.profile is not None:
+    elif order.accepts(name):
+        trial = tried(release, everyone, _labels(snapshot), started_at(release, now), now)
+    if order.accepts(name) and not release.spec.withdrawn and snapshot.profile is not None:
+        may_start = not release.spec.suspend and trial.halt is None
         deltas = advance(
             release,
             demanded(everyone),
             snapshot.delta_jobs,
             snapshot.profile,
             namespace=snapshot.operator_namespace,
-            may_start=not release.spec.suspend,
+            may_start=may_start,
             now=now,
         )
-        slots = grants(everyone, snapshot.granted, pace_of(release))
-    status = _status(snapshot, order, everyone, deltas.records, now)
+        slots = grants(everyone, snapshot.granted, pace_of(release) if may_start else NO_JOBS)
+    status = _status(snapshot, order, everyone, deltas.records, trial, now=now)
     changed = status != release.status
     key = Key("BaseModelRelease", "", name)
     actions: list[Action] = []
@@ -61,8 +71,14 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
     if changed:
         actions.extend(transitions(key, release.status.conditions, status.conditions, FOLLOWED))
         actions.extend(_told(snapshot, status))
-    seconds = max(1.0, (deltas.look_again_at - now).total_seconds()) if deltas.look_again_at is not None else None
+    times = [time for time in (deltas.look_again_at, trial.look_again_at) if time is not None]
+    seconds = max(1.0, (min(times) - now).total_seconds()) if times else None
     return Plan(actions=tuple(actions), requeue_after_seconds=seconds)
+
+
+def _labels(snapshot: ReleaseSnapshot) -> dict[Key, dict[str, str]]:
+    servers = (server.metadata for server in snapshot.servers if server.metadata.deletion_timestamp is None)
+    return {Key("AdapterServer", metadata.namespace, metadata.name): metadata.labels for metadata in servers}
 
 
 def _granted(snapshot: ReleaseSnapshot, slots: frozenset[Key]) -> tuple[Action, ...]:
@@ -72,12 +88,17 @@ def _granted(snapshot: ReleaseSnapshot, slots: frozenset[Key]) -> tuple[Action, 
 
 
 def _told(snapshot: ReleaseSnapshot, status: BaseModelReleaseStatus) -> tuple[Action, ...]:
-    """Wake every binding of the model when the release was accepted or refused, or when a delta changed."""
+    """Wake every binding of the model when what it reads of the release changed."""
     before = snapshot.release.status
-    kind = ReleaseConditionType.ACCEPTED
-    same = holds(before.conditions, kind) == holds(status.conditions, kind) and before.deltas == status.deltas
+    kinds = (ReleaseConditionType.ACCEPTED, ReleaseConditionType.HALTED)
+    same = all(holds(before.conditions, kind) == holds(status.conditions, kind) for kind in kinds)
+    same = same and before.deltas == status.deltas and _let_go(before) == _let_go(status)
     keys = tuple(binding_key(binding) for binding in snapshot.bindings)
     return () if same or not keys else (Enqueue(keys=keys),)
+
+
+def _let_go(status: BaseModelReleaseStatus) -> bool:
+    return status.canaries is not None and status.canaries.passed_time is not None
 
 
 def _status(
@@ -85,12 +106,14 @@ def _status(
     order: Chain,
     everyone: Sequence[Participant],
     deltas: Sequence[DeltaStatus],
+    trial: Trial,
+    *,
     now: datetime,
 ) -> BaseModelReleaseStatus:
     release = snapshot.release
     before = release.status
     refusal = order.refused.get(release.metadata.name)
-    wanted = _conditions(snapshot, order, everyone, deltas)
+    wanted = _conditions(snapshot, order, everyone, deltas, trial)
     complete = bool(everyone) and any(
         want.type == ReleaseConditionType.COMPLETE and want.status == "True" for want in wanted
     )
@@ -101,6 +124,7 @@ def _status(
         start_time=before.start_time or (timestamp(now) if refusal is None else None),
         completion_time=(before.completion_time or timestamp(now)) if complete else None,
         bindings=_counts(everyone) if refusal is None else None,
+        canaries=trial.canaries,
         failure_samples=_samples(everyone),
     )
 
@@ -127,7 +151,11 @@ def _samples(everyone: Sequence[Participant]) -> list[FailureSample]:
 
 
 def _conditions(
-    snapshot: ReleaseSnapshot, order: Chain, everyone: Sequence[Participant], deltas: Sequence[DeltaStatus]
+    snapshot: ReleaseSnapshot,
+    order: Chain,
+    everyone: Sequence[Participant],
+    deltas: Sequence[DeltaStatus],
+    trial: Trial,
 ) -> list[Wanted]:
     release = snapshot.release
     refusal = order.refused.get(release.metadata.name)
@@ -139,14 +167,16 @@ def _conditions(
     accepted = true(ReleaseConditionType.ACCEPTED, Reason.ACCEPTED, _place(release))
     if release.spec.withdrawn:
         return [accepted, *_withdrawal(snapshot)]
-    complete = _complete(release, order, everyone)
-    lack = _lack(snapshot, deltas)
+    complete = _complete(release, order, everyone, trial)
+    lack = trial.halt or _lack(snapshot, deltas)
     if lack is None:
         return [accepted, true(ReleaseConditionType.READY, Reason.ACCEPTED, _place(release)), complete]
+    halted = [true(ReleaseConditionType.HALTED, lack.reason, lack.message)] if trial.halt is not None else []
     return [
         accepted,
         false(ReleaseConditionType.READY, lack.reason, lack.message),
         complete,
+        *halted,
         true(ReleaseConditionType.STALLED, lack.reason, lack.message),
     ]
 
@@ -178,20 +208,26 @@ def _lack(snapshot: ReleaseSnapshot, deltas: Sequence[DeltaStatus]) -> Refusal |
     return None
 
 
-def _complete(release: BaseModelRelease, order: Chain, everyone: Sequence[Participant]) -> Wanted:
+def _complete(release: BaseModelRelease, order: Chain, everyone: Sequence[Participant], trial: Trial) -> Wanted:
     kind = ReleaseConditionType.COMPLETE
     if not everyone:
-        if order.releases[-1].metadata.name != release.metadata.name:
-            newest = order.releases[-1].metadata.name
-            return true(kind, Reason.SUPERSEDED, f"every binding takes part in a newer release, up to {newest}")
-        return true(kind, Reason.NO_BINDINGS, f"no binding of the model {release.spec.model} takes part")
+        return _without_bindings(release, order)
     open_ones = sum(not participant.final for participant in everyone)
     counts = _counts(everyone)
     message = f"{counts.promoted} of {counts.eligible} bindings promoted"
-    if open_ones and release.spec.suspend:
-        return false(kind, Reason.SUSPENDED, f"{message}; the release is suspended (spec.suspend)")
     if open_ones:
+        suspended = Refusal(Reason.SUSPENDED, "the release is suspended (spec.suspend)")
+        held = trial.halt or (suspended if release.spec.suspend else None)
+        if held is not None:
+            return false(kind, held.reason, f"{message}; {held.message}")
         return false(kind, Reason.IN_PROGRESS, message)
     if counts.promoted == counts.eligible:
         return true(kind, Reason.ALL_PROMOTED, message)
     return true(kind, Reason.COMPLETED_WITH_FAILURES, message)
+
+
+def _without_bindings(release: BaseModelRelease, order: Chain) -> Wanted:
+    kind, newest = ReleaseConditionType.COMPLETE, order.releases[-1].metadata.name
+    if newest != release.metadata.name:
+        return true(kind, Reason.SUPERSEDED, f"every binding takes part in a newer release, up to {newest}")
+    return true(kind, Reason.NO_BINDINGS, f"no binding of the model {release.spec.model} takes part")

@@ -6,6 +6,7 @@ from datetime import datetime
 from relora_contract.api.server import AdapterServer, AdapterServerStatus, Blocker, ServerConditionType
 from relora_contract.serving import ServingSet
 from relora_operator.core.actions import Action, ApplyServingSet, Enqueue, Key, Plan, WriteStatus
+from relora_operator.core.brakes import brake
 from relora_operator.core.conditions import merged, transitions
 from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import Member, binding_key, membership
@@ -137,6 +138,7 @@ def _status(
         live_digest=live.digest if live is not None else None,
         wanted_digest=wanted.digest if wanted is not None else None,
         members=len(members),
+        held=brake(newer[0], server.metadata.labels) if newer else None,
         newest=newer[0].metadata.name if newer else None,
         blocks=blocks,
     )

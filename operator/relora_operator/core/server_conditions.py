@@ -24,6 +24,8 @@ class Report:
     live_digest: str | None
     wanted_digest: str | None
     """Digest of what the members offer on the present base."""
+    held: Refusal | None
+    """What holds the newest release back."""
     members: int
     newest: str | None
     """The newest release to which the server could move; None when it is on the newest."""
@@ -99,8 +101,8 @@ def _held_up(report: Report) -> Refusal | None:
             return Refusal(Reason.ROLLED_BACK, f"the set on release {failed.release_name}: {failed.message}")
     if report.suspended is not None and _would_move(report):
         return report.suspended
-    if report.withdrawn is not None:
-        return report.withdrawn
+    if report.withdrawn is not None or report.held is not None:
+        return report.withdrawn or report.held
     if report.blocks:
         named = ", ".join(
             f"{block.binding.metadata.namespace}/{block.binding.metadata.name} ({block.reason})"

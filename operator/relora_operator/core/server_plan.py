@@ -7,6 +7,7 @@ from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import CandidateSet, ServedSet
 from relora_contract.serving import ServingSet
 from relora_operator.core.blockers import Block, blocks
+from relora_operator.core.brakes import brake
 from relora_operator.core.eligibility import eligible
 from relora_operator.core.lineage import Chain, Refusal
 from relora_operator.core.membership import Member
@@ -234,6 +235,11 @@ def _upgrade(situation: Situation, rollout: Rollout) -> ServingSet | None:
     failed = {earlier.release_name for earlier in rollout.rolled_back}
     for release in newer_releases(situation.snapshot, situation.chain, situation.members):
         name = release.metadata.name
-        if name not in failed and not blocks_of(situation.snapshot, situation.chain, situation.members, release):
+        held = brake(release, situation.snapshot.server.metadata.labels)
+        if (
+            name not in failed
+            and held is None
+            and not blocks_of(situation.snapshot, situation.chain, situation.members, release)
+        ):
             return situation.wanted(name)
     return None

@@ -86,6 +86,8 @@ class Seat:
     """Why roll-outs were taken back, by their releases: nothing more of those is tried."""
     suspended: Refusal | None = None
     """Why the server begins no roll-out."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Those of the server."""
     members: tuple[Member, ...] = ()
     max_lora_rank: int = 64
 
@@ -128,6 +130,7 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
             for failed in server.status.rolled_back
         },
         suspended=suspension(server),
+        labels=server.metadata.labels,
         members=admitted.members,
         max_lora_rank=server.spec.effective_max_lora_rank,
     )

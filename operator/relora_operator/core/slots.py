@@ -18,10 +18,11 @@ class Pace:
     in_a_namespace: int
 
 
+NO_JOBS = Pace(in_all=0, in_a_namespace=0)
+
+
 def pace_of(release: BaseModelRelease) -> Pace:
     """Return the pace that a release sets."""
-    if release.spec.suspend:
-        return Pace(in_all=0, in_a_namespace=0)
     return Pace(in_all=release.spec.max_running_jobs, in_a_namespace=release.spec.max_running_jobs_per_namespace)
 
 

@@ -26,6 +26,8 @@ class ReleaseSnapshot:
     operator_namespace: str
     granted: frozenset[Key] = frozenset()
     """The bindings that hold a slot of the release at the moment."""
+    servers: tuple[AdapterServer, ...] = ()
+    """Every server of the model."""
     profiles: dict[str, TrainerProfile] = field(default_factory=dict)
     """By name; those that the family's releases name."""
 

@@ -94,7 +94,9 @@ def _of_release(state: State, release: BaseModelRelease, other: BaseModelRelease
 def _read_by_others(release: BaseModelRelease) -> tuple[object, ...]:
     status = release.status
     conditions = tuple((condition.type, condition.status, condition.reason) for condition in status.conditions)
-    return release.metadata.uid, release.metadata.deletion_timestamp, release.spec, conditions, status.deltas
+    canaries_passed = status.canaries.passed_time if status.canaries is not None else None
+    metadata = release.metadata
+    return metadata.uid, metadata.deletion_timestamp, release.spec, conditions, status.deltas, canaries_passed
 
 
 def _of_binding(state: State, binding: AdapterBinding, other: AdapterBinding | None) -> Iterator[Key]:
@@ -115,6 +117,9 @@ def _of_server(state: State, server: AdapterServer, other: AdapterServer | None)
     if other is None or _read_by_members(server) != _read_by_members(other):
         for member in state.bindings.find("server", (server.metadata.namespace, server.metadata.name)):
             yield binding_key(member)
+    if other is None or other.metadata.labels != server.metadata.labels:
+        for release in state.releases.find("model", server.spec.model):
+            yield release_key(release)
     if other is None or other.spec != server.spec:
         for rival in state.servers.find("target", target_id(server)):
             yield server_key(rival)
@@ -125,7 +130,7 @@ def _read_by_members(server: AdapterServer) -> tuple[object, ...]:
     metadata, status = server.metadata, server.status
     stalled = next((found for found in status.conditions if found.type == ServerConditionType.STALLED), None)
     sets = (status.current, status.previous, status.candidate, status.rolled_back)
-    return metadata.uid, metadata.deletion_timestamp, server.spec, sets, stalled
+    return metadata.uid, metadata.deletion_timestamp, metadata.labels, server.spec, sets, stalled
 
 
 def _of_target(state: State, target: ObjectId, view: TargetView, other: TargetView | None) -> Iterator[Key]:

@@ -67,6 +67,7 @@ class Gatherer:
             delta_jobs=self._jobs(release_key(release), release.metadata.uid),
             operator_namespace=self.operator_namespace,
             granted=self.grants.of(release.metadata.name),
+            servers=self.state.servers.find("model", release.spec.model),
         )
 
     async def _of_binding(self, binding: AdapterBinding) -> BindingSnapshot:

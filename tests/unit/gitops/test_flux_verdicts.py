@@ -21,8 +21,8 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
     ("BaseModelRelease", False): {
         CURRENT: """AllPromoted CompletedWithFailures InProgress NoBindings Returning Superseded Suspended
             Withdrawn""",
-        FAILED: """CycleDetected DeltaFailed ForkedLineage ModelMismatch PredecessorNotAccepted PredecessorNotFound
-            ProfileNotFound SecondRoot""",
+        FAILED: """CanariesMissing CanaryDeadlineExceeded CanaryFailed CycleDetected DeltaFailed FailureBudgetExceeded
+            ForkedLineage ModelMismatch PredecessorNotAccepted PredecessorNotFound ProfileNotFound SecondRoot""",
     },
     ("AdapterBinding", False): {
         IN_PROGRESS: "AwaitingServer Queued Starting Suspended WaitingForDelta",
@@ -30,10 +30,10 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
             ServerNotFound TargetConflict TargetControlled TargetNotFound""",
     },
     ("AdapterBinding", True): {
-        CURRENT: """AdaptationFailed AwaitingApproval AwaitingServer DeltaFailed GateFailed GateInconclusive
-            ImagePullFailed Incompatible IntegrityFailed NewestRelease NonFiniteLoss OutOfMemory ProfileNotFound Queued
-            RecoveringReport ReleaseWithdrawn Retrying RolledBack Running ServerBlocked StartDeadlineExceeded Starting
-            Superseding Suspended Unschedulable WaitingForDelta""",
+        CURRENT: """AdaptationFailed AwaitingApproval AwaitingCanaries AwaitingServer DeltaFailed GateFailed
+            GateInconclusive ImagePullFailed Incompatible IntegrityFailed NewestRelease NonFiniteLoss OutOfMemory
+            ProfileNotFound Queued RecoveringReport ReleaseHalted ReleaseWithdrawn Retrying RolledBack Running
+            ServerBlocked StartDeadlineExceeded Starting Superseding Suspended Unschedulable WaitingForDelta""",
         FAILED: """ConsentMissing DeadlineExceeded FieldConflict InvalidData PreflightFailed RequestTooLarge
             ServerNotFound TargetConflict TargetControlled TargetNotFound""",
     },
@@ -43,8 +43,8 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
             TargetNotFound""",
     },
     ("AdapterServer", True): {
-        CURRENT: """AwaitingBindings NewestRelease NoBindings ReleaseWithdrawn RolledBack RollingBack RollingOut
-            Suspended""",
+        CURRENT: """AwaitingBindings AwaitingCanaries NewestRelease NoBindings ReleaseHalted ReleaseWithdrawn
+            RolledBack RollingBack RollingOut Suspended""",
         FAILED: "ConsentMissing FieldConflict RolloutFailed TargetConflict TargetControlled TargetNotFound",
     },
 }

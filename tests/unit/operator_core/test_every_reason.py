@@ -153,6 +153,22 @@ def withdrawn(world: World) -> World:
     return world.add(second.model_copy(update={"spec": second.spec.model_copy(update={"withdrawn": True})})).settle()
 
 
+def with_canary(*, labels: dict[str, str] | None = None, minutes: float = 0) -> World:
+    """A second release with canaries; of two bindings one is such, unless the labels say otherwise."""
+    world = alone()
+    chosen = make_binding("canary", minutes=minutes).build()
+    metadata = chosen.metadata.model_copy(update={"labels": {"canary": "yes"} if labels is None else labels})
+    world.add(chosen.model_copy(update={"metadata": metadata})).live_on()
+    canary = {"selector": {"matchLabels": {"canary": "yes"}}}
+    return world.add(make_release("r2", "r1", minutes=10, rollout={"canary": canary}))
+
+
+def overspent() -> World:
+    """One binding fails, and none may."""
+    world = alone().add(make_release("r2", "r1", minutes=10, rollout={"failureBudget": {"maxFailed": "0"}}))
+    return world.live_on(gate_says(Verdict.FAILED))
+
+
 def without_a_way_back() -> Told:
     """The only pair that the binding ever had is for the release that is withdrawn."""
     world = World().add(FIRST, SECOND, make_server(initialReleaseName="r2")).add_target()
@@ -211,6 +227,12 @@ STORIES: dict[Reason, Callable[[], Told]] = {
     Reason.WITHDRAWN: lambda: of_release(withdrawn(alone().add(SECOND).live_on()), "Complete"),
     Reason.AWAITING_APPROVAL: lambda: of_binding(alone(updatePolicy={"mode": "Manual"}).add(SECOND).settle()),
     Reason.AWAITING_BINDINGS: lambda: of_server(started(served())),
+    Reason.AWAITING_CANARIES: lambda: of_binding(with_canary(minutes=5).settle().run_all().settle()),
+    Reason.CANARIES_MISSING: lambda: of_release(with_canary(labels={}).settle(), "Halted"),
+    Reason.CANARY_DEADLINE_EXCEEDED: lambda: of_release(with_canary().settle().wait(seconds=86_400).settle(), "Halted"),
+    Reason.CANARY_FAILED: lambda: of_release(with_canary().live_on(gate_says(Verdict.FAILED)), "Halted"),
+    Reason.FAILURE_BUDGET_EXCEEDED: lambda: of_release(overspent(), "Halted"),
+    Reason.RELEASE_HALTED: lambda: of_binding(with_canary(labels={}).settle()),
     Reason.AWAITING_SERVER: lambda: of_binding(started(served()).run_all().settle()),
     Reason.IN_PROGRESS: lambda: of_release(started(alone()), "Complete"),
     Reason.QUEUED: lambda: of_binding(
@@ -313,7 +335,7 @@ def test_the_story_leads_to_the_reason(reason: Reason) -> None:
     assert conditions[kind].message
     entry = REGISTRY[reason]
     if entry.terminal:
-        assert conditions[kind].status == "False"
+        assert conditions[kind].status == ("True" if kind == "Halted" else "False")
     if conditions["Ready" if "Ready" in conditions else kind].status == "False":
         # Someone must act, or it goes on by itself: never both, and never neither.
         assert ("Stalled" in conditions) != ("Reconciling" in conditions)

@@ -8,8 +8,10 @@ from functools import partial
 
 from fleet.builders import make_release
 from fleet.cluster import ANYTHING, FAILS, PASSES, STICKS, Cluster, small_fleet, whatever_happens
-from fleet.exploration import Event, Events, Explored, Node, ViolationError, copied, explore, livelock
+from fleet.exploration import Event, Events, Explored, Node, Rule, ViolationError, copied, explore, livelock
 from fleet.world import World
+from relora_contract.api.release import BaseModelRelease
+from relora_operator.core.actions import CreateJob
 from relora_operator.core.reasons import REGISTRY, Reason
 
 
@@ -56,11 +58,15 @@ RULES = (everything_stays_served, ready_is_never_false)
 
 
 def search(
-    start: Cluster, *events: Events, outcomes: dict[str, tuple[str, ...]] = ANYTHING, strays: int = 0
+    start: Cluster,
+    *events: Events,
+    outcomes: dict[str, tuple[str, ...]] = ANYTHING,
+    rules: tuple[Rule, ...] = (),
+    strays: int = 0,
 ) -> Explored:
     """Explore, and demand of every end that it is good, and that no round goes on for ever."""
     by_itself = partial(whatever_happens, outcomes=outcomes)
-    found = explore(start, all_of(by_itself, *events), rules=RULES, strays=strays)
+    found = explore(start, all_of(by_itself, *events), rules=(*RULES, *rules), strays=strays)
     print(f"{len(found.nodes)} states, {found.transitions} transitions, {len(found.ends)} ends")
     assert livelock(found) is None
     for node in found.ends:
@@ -95,11 +101,10 @@ def test_a_release() -> None:
 
 
 def test_a_release_that_a_newer_one_supersedes_at_any_moment() -> None:
-    outcomes = {"x": (PASSES, FAILS), "one": (STICKS,)}
-    found = search(small_fleet(), release_comes("r2", "r1"), release_comes("r3", "r2"), outcomes=outcomes)
-    assert len(found.nodes) > 1000
-    currents = [node.world.server("one").status.current for node in found.ends if "r3" in node.world.releases]
-    assert {"r1", "r2", "r3"} == {current.release_name for current in currents if current is not None}
+    found = search(small_fleet(), release_comes("r2", "r1"), release_comes("r3", "r2"), outcomes={"x": (PASSES, FAILS)})
+    assert len(found.nodes) > 500
+    in_use = [releases_in_use(node.world) for node in found.ends if "r3" in node.world.releases]
+    assert {release for releases in in_use for release in releases} == {"r1", "r2", "r3"}
 
 
 def withdrawal_of(name: str) -> Events:
@@ -160,3 +165,81 @@ def test_a_release_while_the_operator_is_interrupted_or_killed_at_any_moment() -
     outcomes = {"x": (PASSES, FAILS), "one": (STICKS,)}
     found = search(small_fleet({"x": "one", "y": "one"}), release_comes("r2", "r1"), outcomes=outcomes, strays=4)
     assert len(found.nodes) > 400
+
+
+def accepted_failures(number: int) -> Events:
+    """Somebody accepts failures, once the release is halted."""
+
+    def events(world: World) -> Iterator[Event]:
+        release = world.releases.get("r2")
+        if release is None or world.condition(release, "Halted") == "-" or number == accepted(release):
+            return
+        spec = release.spec.model_dump(by_alias=True, exclude_none=True)
+        budget = {**spec["rollout"].get("failureBudget", {}), "acceptedFailures": number}
+        spec["rollout"] = {**spec["rollout"], "failureBudget": budget}
+        resumed = release.model_copy(update={"spec": type(release.spec).model_validate(spec)})
+        yield Event(f"{number} failures are accepted", lambda world: world.add(resumed), people=True)
+
+    return events
+
+
+def accepted(release: BaseModelRelease) -> int:
+    return release.spec.failure_budget.effective_accepted_failures
+
+
+def nothing_begins_while_halted(before: World, after: World) -> None:
+    """While a release is halted no Job of it starts, and no server and no binding moves to it."""
+    then, now = before.releases.get("r2"), after.releases.get("r2")
+    if then is None or now is None or "-" in (before.condition(then, "Halted"), after.condition(now, "Halted")):
+        return
+    assert not any(isinstance(write, CreateJob) for write in after.writes)
+    for key, server in after.servers.items():
+        begun = server.status.candidate
+        if begun is not None and begun.release_name == "r2":
+            assert before.servers[key].status.candidate is not None
+
+
+def let_go(world: World) -> bool:
+    """Tell whether the others may follow the canaries."""
+    progress = world.releases["r2"].status.canaries
+    return progress is not None and progress.passed_time is not None
+
+
+def canaries_come_first(before: World, after: World) -> None:
+    """Until the canaries have passed no Job of another binding starts, and no other server moves."""
+    if "r2" not in before.releases or let_go(before) or let_go(after):
+        return
+    jobs = [write for write in after.writes if isinstance(write, CreateJob)]
+    assert all(job.namespace in {"team-z", "relora-system"} for job in jobs)
+    assert after.server("one").status.candidate is None
+
+
+def with_canary(world: Cluster, server: str) -> Cluster:
+    """Make a server a canary."""
+    one = world.server(server)
+    world.add(one.model_copy(update={"metadata": one.metadata.model_copy(update={"labels": {"canary": "yes"}})}))
+    return world
+
+
+def test_a_release_that_may_fail_nowhere_is_halted_and_resumed_at_any_moment() -> None:
+    halting = release_comes("r2", "r1", rollout={"failureBudget": {"maxFailed": "0"}, "maxRunningJobs": 2})
+    rules = (nothing_begins_while_halted,)
+    found = search(small_fleet(), halting, accepted_failures(1), rules=rules)
+    assert any("False/ReleaseHalted" in conditions_of(node.world) for node in found.ends)
+
+
+def test_a_release_with_a_canary_that_may_fail_is_resumed_or_withdrawn_at_any_moment() -> None:
+    canary = {"selector": {"matchLabels": {"canary": "yes"}}}
+    rules = (nothing_begins_while_halted, canaries_come_first)
+    events = (release_comes("r2", "r1", rollout={"canary": canary}), accepted_failures(1), withdrawal_of("r2"))
+    found = search(with_canary(small_fleet(), "two"), *events, rules=rules)
+    all_left(found)
+    assert {"r1", "r2"} in [releases_in_use(node.world) for node in found.ends]
+
+
+def test_a_halt_while_the_operator_is_interrupted_or_killed_at_any_moment() -> None:
+    canary = {"selector": {"matchLabels": {"canary": "yes"}}}
+    rules = (nothing_begins_while_halted, canaries_come_first)
+    events = (release_comes("r2", "r1", rollout={"canary": canary}), accepted_failures(1), withdrawal_of("r2"))
+    fleet = with_canary(small_fleet({"x": "one", "z": "two"}), "two")
+    all_left(search(fleet, *events, outcomes={"z": (PASSES, FAILS)}, rules=rules, strays=2))

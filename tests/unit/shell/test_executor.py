@@ -135,7 +135,7 @@ async def test_a_status_is_written_whole_and_only_over_the_version_that_was_read
     assert (sent.path, sent.query["force"]) == (STATUS_PATH, "true")
     assert sent.body is not None
     assert sent.body["metadata"] == {"name": "one", "namespace": "team", "resourceVersion": "1"}
-    assert sent.body["status"] == {"observedGeneration": 1, "conditions": []}
+    assert sent.body["status"] == {"observedGeneration": 1, "conditions": [], "history": []}
 
 
 async def test_a_status_that_did_not_change_is_not_written(executor: Executor, world: World) -> None:

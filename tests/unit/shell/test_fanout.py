@@ -129,7 +129,30 @@ async def test_a_second_server_on_one_target_concerns_the_first(world: World) ->
 
     world.put(SERVERS, kinds.server("rival", "serving"))
 
-    assert {SERVER, Key("AdapterServer", "serving", "rival")} == await world.queued()
+    assert {SERVER, Key("AdapterServer", "serving", "rival"), R1, R2} == await world.queued()
+
+
+async def test_labels_of_a_server_concern_the_releases_that_choose_canaries_by_them(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    labelled = kinds.server("vllm", "serving")
+    labelled["metadata"]["labels"] = {"canary": "yes"}
+    world.put(SERVERS, labelled, version=2)
+
+    assert await world.queued() == ALL
+
+
+async def test_canaries_that_passed_concern_those_who_wait_for_them_and_their_number_nobody(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(RELEASES, release_status(canaries={"matched": 2, "promoted": 1}), version=2)
+    assert await world.queued() == {R2}
+
+    passed = {"matched": 2, "promoted": 2, "passedTime": "2026-11-01T10:00:00Z"}
+    world.put(RELEASES, release_status(canaries=passed), version=3)
+    assert await world.queued() == ALL
 
 
 def job(owner_kind: str, owner: str, namespace: str) -> dict[str, Any]:
