@@ -122,6 +122,7 @@ def binding(
     gates: Sequence[Json],
     readaptation: Json,
     server: tuple[str, str] | None,
+    labels: Mapping[str, str],
 ) -> Json:
     """Return a binding; `server` is the namespace and name of its server, if it has one."""
     dataset = {part: ref.to_json() for part, ref in vars(task).items() if isinstance(ref, ArtifactRef)}
@@ -138,6 +139,7 @@ def binding(
             **served,
         },
         namespace_name,
+        labels,
     )
 
 
@@ -253,6 +255,8 @@ def _main(image: str, refused_release: str) -> Json:
     }
 
 
-def _ours(kind: str, name: str, spec: Json, namespace_name: str | None = None) -> Json:
-    metadata = {"name": name, **({"namespace": namespace_name} if namespace_name else {})}
+def _ours(
+    kind: str, name: str, spec: Json, namespace_name: str | None = None, labels: Mapping[str, str] | None = None
+) -> Json:
+    metadata = {"name": name, "labels": dict(labels or {}), **({"namespace": namespace_name} if namespace_name else {})}
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}

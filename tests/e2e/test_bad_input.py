@@ -33,7 +33,7 @@ def test_bad_adapters_and_data_are_refused_by_the_trainer(stage: Stage) -> None:
     }
     stage.await_served(server, stage.r1, 3)
 
-    release = stage.apply_second_release()
+    release = stage.apply_second_release(rollout={"failureBudget": {"maxFailed": "100%"}})
     for ref, reason in expected.items():
         stage.await_condition(ref, "UpToDate", "False", reason)
     stage.await_condition(good, "UpToDate", "False", "ServerBlocked")

@@ -105,9 +105,9 @@ class Stage:
         """Apply the release that every adapter was made for."""
         return self.apply_release(self.r1, self.world.shelf.base_r1)
 
-    def apply_second_release(self) -> Ref:
+    def apply_second_release(self, **spec: object) -> Ref:
         """Apply the release to which adapters are carried."""
-        return self.apply_release(self.r2, self.world.shelf.base_r2, supersedes=self.r1)
+        return self.apply_release(self.r2, self.world.shelf.base_r2, supersedes=self.r1, **spec)
 
     def apply_binding(
         self,
@@ -120,6 +120,7 @@ class Stage:
         adapter: ArtifactRef | None = None,
         data: Mapping[str, ArtifactRef] | None = None,
         server: tuple[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Ref:
         """Apply a binding; by default of an adapter that the second release leaves as it is, and ported only."""
         chosen = work or self.world.shelf.mood
@@ -133,6 +134,7 @@ class Stage:
             gates=gates,
             readaptation=readaptation,
             server=server,
+            labels=labels or {},
         )
         self.api.apply(manifest)
         return Ref("AdapterBinding", namespace, name)

@@ -1,0 +1,79 @@
+"""A release moves at the pace and within the failures that the platform team sets, and can be taken back."""
+
+import pytest
+
+from e2e import facts
+from e2e.clusterapi import Ref
+from e2e.world import WORKLOAD, Stage
+
+pytestmark = pytest.mark.e2e
+
+CANARY = {"e2e-canary": "true"}
+
+
+@pytest.mark.scenario("canary")
+def test_failed_canary_halts_the_release_until_its_failure_is_accepted(stage: Stage) -> None:
+    first, rest = stage.add_namespace("first"), stage.add_namespace("rest")
+    stage.apply_first_release()
+    canary = stage.apply_binding("canary", first, labels=CANARY)
+    other = stage.apply_binding("other", rest)
+    for ref in (canary, other):
+        stage.await_condition(ref, "Ready", "True")
+
+    rollout = {"canary": {"selector": {"matchLabels": CANARY}}}
+    weights = stage.world.shelf.base_beyond_repair
+    release = stage.apply_release(stage.r2, weights, supersedes=stage.r1, rollout=rollout)
+    stage.await_condition(canary, "UpToDate", "False", "GateFailed")
+    halted = stage.await_condition(release, "Halted", "True", "CanaryFailed")
+    waiting = stage.await_condition(other, "UpToDate", "False", "ReleaseHalted")
+
+    assert facts.condition(halted, "Ready") == ("False", "CanaryFailed")
+    assert facts.condition(waiting, "Ready") == ("True", "Promoted")
+    assert stage.jobs_ever(rest, "readaptation") == []
+
+    stage.api.merge(release, {"spec": {"rollout": {"failureBudget": {"acceptedFailures": 1}}}})
+    stage.await_condition(other, "UpToDate", "False", "GateFailed")
+    done = stage.await_condition(release, "Complete", "True", "CompletedWithFailures")
+
+    assert len(stage.jobs_ever(rest, "readaptation")) == 1
+    assert done["status"]["canaries"]["passedTime"]
+    for ref in (canary, other):
+        assert stage.current(ref)["status"]["current"]["releaseName"] == stage.r1
+
+
+@pytest.mark.scenario("withdrawn")
+def test_withdrawn_release_is_left_by_all_servers_without_a_gap(stage: Stage) -> None:
+    homes = [stage.add_namespace("one"), stage.add_namespace("two")]
+    stage.apply_first_release()
+    servers = [stage.apply_server(home) for home in homes]
+    bindings = [stage.apply_binding("classifier", server.namespace, server=_seat(server)) for server in servers]
+    for server in servers:
+        stage.await_served(server, stage.r1, 1)
+    before = [stage.sets(home)[-1] for home in homes]
+
+    release = stage.apply_second_release()
+    for server in servers:
+        stage.await_served(server, stage.r2, 1)
+    stage.api.merge(release, {"spec": {"withdrawn": True}})
+    for server in servers:
+        stage.await_served(server, stage.r1, 1)
+    stage.await_condition(release, "Complete", "True", "Withdrawn")
+
+    assert [stage.sets(home)[-1] for home in homes] == before
+    for binding, home in zip(bindings, homes, strict=True):
+        seated = stage.await_condition(binding, "Ready", "True")
+        assert seated["status"]["current"]["adapter"] == stage.world.shelf.mood.adapter.to_json()
+        assert [answer["release"] for answer in stage.served_by_pods(home)] == [stage.r1]
+        _never_without_a_ready_pod(stage, home)
+
+
+def _seat(server: Ref) -> tuple[str, str]:
+    return server.namespace, server.name
+
+
+def _never_without_a_ready_pod(stage: Stage, namespace: str) -> None:
+    """From the moment when the first pod was there, one always was."""
+    history = stage.world.chronicle.history(Ref("Deployment", namespace, WORKLOAD))
+    available = [version.object.get("status", {}).get("availableReplicas", 0) for version in history]
+    since = available[next(index for index, count in enumerate(available) if count) :]
+    assert 0 not in since
