@@ -104,7 +104,7 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
 
 def chat_binding() -> Document:
     """Return a binding whose prompt is a chat."""
-    document = binding()
+    document = binding(updatePolicy=_POLICY)
     del document["spec"]["task"]["promptTemplate"]
     document["spec"]["task"]["messages"] = [{"role": "user", "content": "Text: {text}"}]
     return document
@@ -171,11 +171,16 @@ def every_kind() -> dict[str, Document]:
         "canary": {"selector": _SELECTOR, "minPromoted": 2, "deadlineSeconds": 3600},
         "failureBudget": {"maxFailed": "5%", "minimumSample": 20, "acceptedFailures": 1},
     }
-    policy = {"mode": "Manual", "approvedReleaseName": "tiny-r2", "promote": "Best", "onFailure": "Degrade"}
-    documents = (release(withdrawn=True, rollout=rollout), binding(updatePolicy=policy), server(), profile())
+    documents = (release(withdrawn=True, rollout=rollout), binding(updatePolicy=_POLICY), server(), profile())
     return {document["kind"]: document for document in documents}
 
 
+_POLICY: Document = {
+    "mode": "Manual",
+    "approvedReleaseName": "tiny-r2",
+    "promote": "Best",
+    "onFailure": "Degrade",
+}
 _SELECTOR: Document = {
     "matchLabels": {"relora.dev/admitted": "true"},
     "matchExpressions": [

@@ -269,3 +269,13 @@ async def test_a_slot_of_a_deleted_release_is_taken_back(loop: Loop) -> None:
     await loop.work(Key("BaseModelRelease", "", "gone"))
 
     assert not loop.grants.holds(ONE)
+
+
+async def test_a_release_sees_the_servers_of_its_model_among_which_canaries_are_chosen(world: World) -> None:
+    world.fill()
+    gatherer = Loop(world).reconciler.gatherer
+
+    snapshot = await gatherer.gather(Key("BaseModelRelease", "", "tiny-r2"))
+
+    assert isinstance(snapshot, ReleaseSnapshot)
+    assert [server.metadata.name for server in snapshot.servers] == ["vllm"]
