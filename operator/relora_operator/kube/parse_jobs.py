@@ -18,7 +18,7 @@ from relora_contract.wellknown import (
 )
 from relora_operator.core.observed import ContainerView, JobView, PodView
 from relora_operator.kube.errors import JsonObject
-from relora_operator.kube.parse import KubeCondition, true_condition, validated
+from relora_operator.kube.parse import KubeCondition, compact, true_condition, validated
 
 MESSAGE_LIMIT = 1024
 
@@ -217,7 +217,7 @@ def _why_waiting(waiting: _Waiting, last: _State) -> str | None:
 def parse_notification(message: str | None) -> Notification | None:
     """Return the notification in a termination message, or None when it is something else."""
     try:
-        return Notification.model_validate_json(message) if message else None
+        return compact(Notification.model_validate_json(message)) if message else None
     except ValidationError:
         return None
 
