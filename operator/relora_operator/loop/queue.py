@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from relora_operator.core.actions import Key
 
-LEAST_PAUSE_SECONDS = 0.1
-PAUSE_PER_COST = 4.0
-"""A key that gathers news of many others may use a fifth of the time of its worker."""
+LEAST_PAUSE_SECONDS = 0.5
+PAUSE_PER_COST = 9.0
+"""A key that gathers news of many others may use a tenth of the time of its worker."""
+BINDING_PAUSE_SECONDS = 0.2
+"""A step of a Job is told by several events of the Job and of its pod, which come within this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ class WorkQueue:
         bindings, and each of those may change within the same second.
         """
         if key.kind == "AdapterBinding":
-            self.add(key)
+            self.add_after(key, BINDING_PAUSE_SECONDS)
         else:
             self.add_after(key, max(LEAST_PAUSE_SECONDS, PAUSE_PER_COST * self._cost.get(key, 0.0)))
 

@@ -158,17 +158,28 @@ async def test_news_of_many_bindings_wait_in_proportion_to_what_their_server_cos
     queue.done(SERVER)
 
     queue.add_soon(SERVER)
-    queue.add_soon(BINDING)
 
-    assert await taken(queue) == BINDING
-    clock.seconds = 2.4
+    clock.seconds = 4.9
     assert await taken(queue) is None
-    clock.seconds = 2.5
+    clock.seconds = 5
     assert await taken(queue) == SERVER
 
 
 async def test_the_first_news_of_a_server_wait_for_a_moment_only(queue: WorkQueue, clock: Clock) -> None:
     queue.add_soon(SERVER)
 
-    clock.seconds = 0.1
+    clock.seconds = 0.5
     assert await taken(queue) == SERVER
+
+
+async def test_a_binding_waits_for_the_other_events_of_the_same_step(queue: WorkQueue, clock: Clock) -> None:
+    queue.add_soon(BINDING)
+    assert await taken(queue) is None
+    clock.seconds = 0.1
+    queue.add_soon(BINDING)
+
+    clock.seconds = 0.2
+    assert await taken(queue) == BINDING
+    queue.done(BINDING)
+    clock.seconds = 1
+    assert await taken(queue) is None
