@@ -10,6 +10,8 @@ from relora_operator.core.reasons import REGISTRY, Blame, Reason, parse_reason
 from relora_operator.core.times import timestamp
 
 MESSAGE_LIMIT = 1024
+WAITING_IN_LINE = (Reason.WAITING_FOR_DELTA, Reason.QUEUED, Reason.STARTING)
+"""What every binding of a release passes through together: an Event of each would tell people nothing."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,13 @@ def reason_of(conditions: Iterable[Condition], kind: str) -> Reason | None:
 def transitions(
     key: Key, before: Sequence[Condition], after: Sequence[Condition], kinds: Sequence[str]
 ) -> tuple[EmitEvent, ...]:
-    """Return one event for each new reason among the conditions that people follow."""
+    """Return one event for each new reason among the conditions that people follow, but for waiting in line."""
     events: dict[str, EmitEvent] = {}
     for kind in kinds:
         old, new = find(before, kind), find(after, kind)
         if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
+            continue
+        if new.reason in WAITING_IN_LINE:
             continue
         blamed = REGISTRY[Reason(new.reason)].blame is not Blame.NOBODY
         events[new.reason] = EmitEvent(
