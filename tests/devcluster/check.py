@@ -14,7 +14,7 @@ from devcluster.errors import DevclusterError
 from devcluster.gobuild import built_programs, missing_programs
 from devcluster.gotoolchain import GO_BIN
 from devcluster.paths import cache_root
-from devcluster.programs import Target
+from devcluster.programs import CLUSTER_TARGETS, Target
 
 _CAP_SYS_RESOURCE = 24
 _BUILD_GIB = 8
@@ -55,7 +55,7 @@ def check_node() -> str:
     facts = [f"control groups v{cgroups.version()}"]
     if not _capable(_CAP_SYS_RESOURCE):
         facts.append("no CAP_SYS_RESOURCE (scores for the out-of-memory killer stay as they are)")
-    return f"{', '.join(facts)}; {_programs(list(Target))}"
+    return f"{', '.join(facts)}; {_programs(CLUSTER_TARGETS)}"
 
 
 def _programs(targets: Sequence[Target]) -> str:

@@ -18,7 +18,7 @@ from devcluster.errors import DevclusterError
 from devcluster.kubectl import run_kubectl
 from devcluster.namespaces import UNSHARE
 from devcluster.nodelayout import NODE_PORTS, cgroup_name, images_folder
-from devcluster.programs import Target
+from devcluster.programs import CLUSTER_TARGETS
 from devcluster.progress import Report
 from devcluster.state import StateFolder, launch, remove, stop
 from devcluster.supervision import Status
@@ -71,7 +71,7 @@ class Node:
     def programs(self) -> dict[str, Path]:
         """Path of each program: the control plane's, the node's, kubectl and helm."""
         if not self._found:
-            for target in Target:
+            for target in CLUSTER_TARGETS:
                 self._found.update(find_programs(target, self._report))
         return self._found
 

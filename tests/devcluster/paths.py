@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 GO_MODULE = Path(__file__).with_name("go")
+# A module of its own: what the cluster is built from, and so its digest, does not change with the benches' kubelet.
+KWOK_MODULE = Path(__file__).with_name("kwok")
 
 
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:

@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+
+from devcluster.paths import GO_MODULE, KWOK_MODULE
 
 
 class Target(StrEnum):
@@ -10,6 +13,16 @@ class Target(StrEnum):
 
     CONTROL_PLANE = "controlplane"
     NODE = "node"
+    KWOK = "kwok"
+
+    @property
+    def module(self) -> Path:
+        """The folder of the Go module that the programs are built from."""
+        return KWOK_MODULE if self is Target.KWOK else GO_MODULE
+
+
+CLUSTER_TARGETS = (Target.CONTROL_PLANE, Target.NODE)
+"""What a cluster with a real node is made of."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("helm", Target.NODE, "helm", "helm.sh/helm/v4/cmd/helm", ("version", "--short"), r"\bv4\."),
     Program("s3gateway", Target.NODE, "s3gateway", "./cmd/s3gateway"),
     Program("pause", Target.NODE, "pause", "./cmd/pause"),
+    Program("kwok", Target.KWOK, "kwok", "sigs.k8s.io/kwok/cmd/kwok", ("--version",), r"\bv?0\.8\."),
 )
 
 

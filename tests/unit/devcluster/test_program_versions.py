@@ -5,10 +5,10 @@ import pytest
 
 from devcluster.binaries import given_program
 from devcluster.errors import DevclusterError
-from devcluster.gobuild import build_key, link_flags, module_version
+from devcluster.gobuild import build_key, built_programs, link_flags, module_version
 from devcluster.gotoolchain import go_version, minimum_go
-from devcluster.paths import GO_MODULE, cache_root
-from devcluster.programs import PROGRAMS, Program, Target, programs_of, version_fits
+from devcluster.paths import GO_MODULE, KWOK_MODULE, cache_root
+from devcluster.programs import CLUSTER_TARGETS, PROGRAMS, Program, Target, programs_of, version_fits
 
 _BY_NAME = {program.name: program for program in PROGRAMS}
 
@@ -24,6 +24,8 @@ _BY_NAME = {program.name: program for program in PROGRAMS}
         ("etcd", "etcd Version: 3.4.30", False),
         ("helm", "v4.2.4+gabc", True),
         ("helm", "v3.18.0+gabc", False),
+        ("kwok", "kwok version v0.8.0 go1.26.8 (linux/amd64)", True),
+        ("kwok", "kwok version v0.7.0 go1.25.1 (linux/amd64)", False),
         ("s3gateway", "v1.8.0", False),  # only our own build has its command line
     ],
 )
@@ -58,7 +60,7 @@ def test_kubebuilder_assets_come_before_the_path_and_a_version_that_does_not_fit
 def test_a_control_plane_needs_none_of_the_nodes_programs() -> None:
     names = {program.name for program in programs_of(Target.CONTROL_PLANE)}
     assert names == {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
-    files = {target: {program.file for program in programs_of(target)} for target in Target}
+    files = {target: {program.file for program in programs_of(target)} for target in CLUSTER_TARGETS}
     assert not files[Target.CONTROL_PLANE] & files[Target.NODE]
 
 
@@ -68,6 +70,14 @@ def test_the_go_module_builds_what_the_programs_say() -> None:
     assert f"gitVersion={module_version(go_mod, 'k8s.io/kubernetes')}" in link_flags(go_mod)
     own = {program.package for program in PROGRAMS if program.package.startswith("./")}
     assert own == {f"./{path.parent.relative_to(GO_MODULE)}" for path in GO_MODULE.glob("cmd/*/main.go")}
+
+
+def test_the_benches_kubelet_has_a_module_of_its_own_and_is_built_on_the_clusters_libraries() -> None:
+    go_mod = (KWOK_MODULE / "go.mod").read_text()
+    assert build_key(KWOK_MODULE).startswith(f"{module_version(go_mod, 'sigs.k8s.io/kwok')}-")
+    assert built_programs(KWOK_MODULE) != built_programs()
+    libraries = module_version((GO_MODULE / "go.mod").read_text(), "k8s.io/component-base")
+    assert module_version(go_mod, "k8s.io/component-base") == libraries
 
 
 def test_an_unknown_module_has_no_version() -> None:
