@@ -25,7 +25,7 @@ export OMP_NUM_THREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help venv lock generate check lint types imports fast-tests test integration e2e cluster-up cluster-down \
-	demo demo-down bench-plan
+	demo demo-down bench-fleet bench-plan
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ cluster-up: $(STAMP) ## bring up a real one-node cluster on this machine
 
 cluster-down: $(STAMP) ## remove that cluster
 	$(DEVCLUSTER) down --node
+
+bench-fleet: $(STAMP) ## move a fleet of N bindings to a new base and measure what that costs (100)
+	PYTHONPATH=tests $(BIN)/python -m bench.fleet $(or $(N),100)
 
 bench-plan: $(STAMP) ## how long kubectl relora plan takes for N bindings (5000)
 	PYTHONPATH=tests $(BIN)/python -m plugin.bench $(or $(N),5000)

@@ -26,6 +26,7 @@ PLURALS = {
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
     "Event": "/apis/events.k8s.io/v1/namespaces/{}/events",
     "Namespace": "/api/v1/namespaces",
+    "Node": "/api/v1/nodes",
 }
 
 

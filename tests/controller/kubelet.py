@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Self
 
 from controller.api import Api, ApiError, Document
 from relora_contract.digests import sha256_digest
+
+_BEAT_SECONDS = 10
 
 Ending = Callable[[str, Document], tuple[int, Document]]
 """From step and request to exit code and notification (without the request's digest)."""
@@ -36,6 +39,43 @@ def passes_at(first: str) -> Ending:
     return end
 
 
+def ended_status(pod: Document, ending: Ending) -> Document:
+    """Return the status of a trainer pod all of whose steps have ended, as far as `ending` lets them."""
+    request = request_of(pod)
+    first = [container["name"] for container in pod["spec"].get("initContainers", [])]
+    last = [container["name"] for container in pod["spec"]["containers"]]
+    ended: dict[str, list[Document]] = {"initContainerStatuses": [], "containerStatuses": []}
+    code = 0
+    for step in (*first, *last):
+        if code:
+            break
+        code, notification = ending(step, request)
+        part = "initContainerStatuses" if step in first else "containerStatuses"
+        ended[part].append(container_status(step, request, code, notification))
+    return {"phase": "Failed" if code else "Succeeded", "startTime": _now(), **ended}
+
+
+def ready_status() -> Document:
+    """Return the status of a serving pod that is ready."""
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": _now()}
+    return {"phase": "Running", "conditions": [ready]}
+
+
+def container_status(step: str, request: Document, code: int, notification: Document) -> Document:
+    """Return the status of a container that has ended with a notification."""
+    message = json.dumps({"requestDigest": digest_of(request), "step": step, **notification})
+    terminated: Document = {"exitCode": code, "startedAt": _now(), "finishedAt": _now(), "message": message}
+    terminated["reason"] = "Completed" if code == 0 else "Error"
+    ended = {"name": step, "image": "x", "imageID": "", "ready": code == 0, "restartCount": 0}
+    return {**ended, "state": {"terminated": terminated}}
+
+
+def request_of(pod: Document) -> Document:
+    """Return the step request that a trainer pod carries."""
+    request: Document = json.loads(pod["metadata"]["annotations"]["relora.dev/step-request"])
+    return request
+
+
 def digest_of(request: Document) -> str:
     """Return the digest of a step request."""
     digest: str = request["requestDigest"] if request["kind"] == "Delta" else request["items"][0]["requestDigest"]
@@ -45,22 +85,34 @@ def digest_of(request: Document) -> str:
 class FakeKubelet:
     """Works in a thread on the pods of every namespace, one step of a pod at a time.
 
+    Args:
+        kubeconfig: The administrator's.
+        node: Name of a node to register, so that pods are scheduled and deleted as on a real one; by default there is
+            none, and pods end without.
+
     Attributes:
         ending: How steps end.
+        at_once: End all steps of a pod in one write of its status.
         paused: Touch no trainer pod while set.
         serving_ready: Whether serving pods get ready.
     """
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, node: str = "") -> None:
         self._api = Api(kubeconfig)
+        self._node = node
+        self._beats_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake kubelet")
         self.ending = passes_at("port")
+        self.at_once = False
         self.paused = False
         self.serving_ready = True
         self.steps_run: list[tuple[str, str]] = []
 
     def __enter__(self) -> Self:
+        if self._node:
+            labels = {"kubernetes.io/hostname": self._node}
+            self._api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node, "labels": labels}})
         self._thread.start()
         return self
 
@@ -71,6 +123,7 @@ class FakeKubelet:
 
     def _run(self) -> None:
         while not self._stop.wait(0.1):
+            self._beat()
             for pod in self._api.everywhere("Pod"):
                 try:
                     self._serve(pod)
@@ -78,29 +131,43 @@ class FakeKubelet:
                     if error.status not in {404, 409}:
                         raise
 
+    def _beat(self) -> None:
+        """Say that the node is ready: after 50 s of silence the controller manager takes its pods away."""
+        if not self._node or time.monotonic() < self._beats_at:
+            return
+        self._beats_at = time.monotonic() + _BEAT_SECONDS
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": _now(), "reason": "KubeletReady"}
+        room = {"cpu": "1000", "memory": "1Ti", "pods": "10000"}
+        status = {"conditions": [ready], "allocatable": room, "capacity": room}
+        self._api.merge("Node", self._node, {"status": status}, subresource="/status")
+
     def _serve(self, pod: Document) -> None:
-        if pod["metadata"].get("deletionTimestamp") or pod["status"]["phase"] in {"Succeeded", "Failed"}:
+        metadata = pod["metadata"]
+        if metadata.get("deletionTimestamp"):
+            if self._node:
+                self._api.delete("Pod", f"{metadata['name']}?gracePeriodSeconds=0", metadata["namespace"])
+            return
+        if pod["status"]["phase"] in {"Succeeded", "Failed"} or (self._node and not pod["spec"].get("nodeName")):
             return
         if "relora.dev/job-kind" in pod["metadata"].get("labels", {}):
-            if not self.paused:
+            if self.paused:
+                return
+            if self.at_once:
+                self._write(pod, ended_status(pod, self.ending))
+            else:
                 self._step(pod)
         elif self.serving_ready and pod["status"]["phase"] == "Pending":
-            ready = {"type": "Ready", "status": "True", "lastTransitionTime": _now()}
-            self._write(pod, {"phase": "Running", "conditions": [ready]})
+            self._write(pod, ready_status())
 
     def _step(self, pod: Document) -> None:
-        request = json.loads(pod["metadata"]["annotations"]["relora.dev/step-request"])
+        request = request_of(pod)
         names = [container["name"] for container in pod["spec"].get("initContainers", [])]
         main = pod["spec"]["containers"][0]["name"]
         done = [status["name"] for status in pod["status"].get("initContainerStatuses", [])]
         step = next((name for name in names if name not in done), main)
         code, notification = self.ending(step, request)
         self.steps_run.append((digest_of(request), step))
-        message = json.dumps({"requestDigest": digest_of(request), "step": step, **notification})
-        terminated: Document = {"exitCode": code, "startedAt": _now(), "finishedAt": _now(), "message": message}
-        terminated["reason"] = "Completed" if code == 0 else "Error"
-        ended = {"name": step, "image": "x", "imageID": "", "ready": code == 0, "restartCount": 0}
-        ended["state"] = {"terminated": terminated}
+        ended = container_status(step, request, code, notification)
         status: dict[str, Any] = {"phase": "Pending"}
         if step == main:
             status["containerStatuses"] = [ended]

@@ -9,10 +9,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 LEASE_SECONDS = 9
+
+
+def process_seconds(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Replica:
@@ -65,7 +72,7 @@ class Replica:
             self.send(number)
         return self.process.wait(seconds)
 
-    @property
+    @cached_property
     def port(self) -> int:
         """The port of its endpoints."""
         said = next(line for line in self.lines() if line["message"].startswith("endpoints on port"))
@@ -90,16 +97,16 @@ class Replica:
             r'relora_client_request_seconds_count\{.*resource="(?!leases).*verb="(POST|PATCH|PUT|DELETE)"'
         )
 
-    def resident_mebibytes(self) -> float:
-        """Return the memory in use."""
+    def resident_mebibytes(self, *, peak: bool = False) -> float:
+        """Return the memory in use, or the most that ever was."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+        wanted = "VmHWM" if peak else "VmRSS"
+        kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith(wanted))
         return int(kibibytes) / 1024
 
     def cpu_seconds(self) -> float:
         """Return the processor time used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return process_seconds(self.process.pid)
 
     def await_lead(self, seconds: float = 180) -> None:
         """Wait until this process leads."""
