@@ -433,3 +433,15 @@ def test_a_newer_trainer_image_ends_no_job_that_runs_but_a_failure_is_tried_agai
     world.run_all(exits(42)).settle().run_all(kind="delta").settle()
     (again,) = world.live_jobs()
     assert again.image.endswith(digest("image-2"))
+
+
+def test_waiting_in_line_is_told_by_the_conditions_and_by_no_event() -> None:
+    world = fleet_of("team")
+    world.events.clear()
+
+    world.add(make_release("r2", "r1", minutes=10)).settle()
+    assert world.condition(world.binding(), "UpToDate") == "False/WaitingForDelta"
+    world.live_on()
+
+    told = [event.reason for event in world.events if event.key.kind == "AdapterBinding"]
+    assert told == ["AwaitingServer", "NewestRelease"]
