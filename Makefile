@@ -24,7 +24,7 @@ COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86
 export OMP_NUM_THREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help venv lock generate check lint types imports fast-tests test integration e2e cluster-up cluster-down \
+.PHONY: help venv lock generate check lint types imports fast-tests every-state test integration e2e cluster-up cluster-down \
 	demo demo-down bench-fleet bench-plan
 
 help: ## list the targets
@@ -73,9 +73,12 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 fast-tests: $(STAMP)
-	$(BIN)/pytest -q -n $(WORKERS) -m "not integration" tests/unit tests/property tests/golden tests/interruptions
+	$(BIN)/pytest -q -n $(WORKERS) -m "not integration and not exhaustive" tests/unit tests/property tests/golden tests/interruptions
 
-test: check integration e2e ## everything that this machine can run
+every-state: $(STAMP) ## search every state that a small fleet can reach, and say how many they are
+	$(BIN)/pytest -q -s -m exhaustive tests/unit/operator_core
+
+test: check every-state integration e2e ## everything that this machine can run
 
 integration: $(STAMP) ## tests against a real API server and a real S3 gateway; no root, no containers
 	$(BIN)/pytest -q tests/integration

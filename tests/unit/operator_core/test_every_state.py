@@ -6,6 +6,8 @@ Two releases, two servers, three bindings. Each search prints how many states it
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import pytest
+
 from fleet.builders import make_release
 from fleet.cluster import ANYTHING, FAILS, PASSES, STICKS, Cluster, small_fleet, whatever_happens
 from fleet.exploration import Event, Events, Explored, Node, Rule, ViolationError, copied, explore, livelock
@@ -13,6 +15,8 @@ from fleet.world import World
 from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.actions import CreateJob
 from relora_operator.core.reasons import REGISTRY, Reason
+
+pytestmark = pytest.mark.exhaustive
 
 
 def release_comes(name: str, before: str, **spec: object) -> Callable[[World], Iterator[Event]]:
