@@ -24,8 +24,8 @@ COMPILE := $(UV) pip compile --quiet --python-version 3.11 --python-platform x86
 export OMP_NUM_THREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help venv lock generate check lint types imports fast-tests every-state test integration e2e cluster-up cluster-down \
-	demo demo-down bench-fleet bench-plan
+.PHONY: help venv lock generate check lint types imports fast-tests every-state test integration interruptions e2e \
+	cluster-up cluster-down demo demo-down bench-fleet bench-plan
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,11 +78,14 @@ fast-tests: $(STAMP)
 every-state: $(STAMP) ## search every state that a small fleet can reach, and say how many they are
 	$(BIN)/pytest -q -s -m exhaustive tests/unit/operator_core
 
-test: check every-state integration e2e ## everything that this machine can run
+test: check every-state integration interruptions e2e ## everything that this machine can run
 
 integration: $(STAMP) ## tests against a real API server and a real S3 gateway; no root, no containers
 	$(BIN)/pytest -q tests/integration
 	$(BIN)/pytest -q -m integration tests/unit/store
+
+interruptions: $(STAMP) ## kill the trainer all over its work, with a folder and with an S3 store
+	$(BIN)/pytest -q -m integration tests/interruptions
 
 e2e: $(STAMP) ## tests on a real node with real Jobs; needs root, says so where it cannot run
 	@if [ "$$(id -u)" = 0 ]; then $(DEVCLUSTER) deps; fi
