@@ -279,13 +279,13 @@ REGISTRY: dict[Reason, Entry] = {
         f"Raise it; a new attempt repeats no finished step. {_RETRY}",
     ),
     Reason.GATE_FAILED: _spent(
-        _ADAPTING,
-        "No step reached the quality gate. The old pair keeps serving.",
+        (*_ADAPTING, _EVALUATED[1]),
+        "No step reached the quality gate; in `Evaluated`, none so far. The old pair keeps serving.",
         "Compare `status.candidate.steps[].quality` with `spec.quality.gates`; give the search or the tuning a larger "
         "budget, more data, or another gate. A changed gate judges the stored results anew.",
     ),
     Reason.GATE_INCONCLUSIVE: _release(
-        _ADAPTING,
+        (*_ADAPTING, _EVALUATED[1]),
         "The test set is too small to tell whether the margin holds. The old pair keeps serving.",
         "Give `spec.task.dataset.test` more examples, or `maxRegression` a wider margin.",
     ),

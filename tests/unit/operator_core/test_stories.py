@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.builders import digest, make_binding, make_profile, make_release, make_server
-from fleet.jobs import SimJob, StepEnd, exits, gate_says, run
+from fleet.jobs import Script, SimJob, StepEnd, exits, gate_says, run
 from fleet.world import CrashedError, World
 from relora_contract.api.binding import Quality, ServerRef
 from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
@@ -323,6 +323,26 @@ def test_temporary_failures_are_tried_again_after_a_pause_and_then_no_more() -> 
 
     world.annotate(world.binding(), retryRequestedAt="1").live_on()
     assert world.condition(world.binding(), "UpToDate") == "True/NewestRelease"
+
+
+def judged_and_then_interrupted(verdict: Verdict) -> Script:
+    """The gate of the first step says `verdict`, and the second step fails for a reason that may pass."""
+    return lambda job, step: StepEnd(verdict=verdict) if step == "port" else StepEnd(exit_code=75)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"), [(Verdict.FAILED, "GateFailed"), (Verdict.INCONCLUSIVE, "GateInconclusive")]
+)
+def test_what_the_gate_said_of_an_early_step_shows_while_later_ones_are_tried_again(
+    verdict: Verdict, reason: str
+) -> None:
+    world = fleet_of("team", server=False)
+    world.add(make_release("r2", "r1", minutes=10)).settle().run_all().settle()
+
+    world.run_all(judged_and_then_interrupted(verdict)).settle()
+
+    assert world.condition(world.binding(), "UpToDate") == "False/Retrying"
+    assert world.condition(world.binding(), "Evaluated") == f"True/{reason}"
 
 
 def test_no_more_jobs_run_than_the_release_allows_and_namespaces_take_turns() -> None:
