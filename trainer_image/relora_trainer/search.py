@@ -1,11 +1,14 @@
 """Bayesian search of the fusion coefficients (α, β), eqs. 8-17 of arXiv 2606.02606.
 
 The objective is f(α, β) = −validation loss of the new base with Θ_init(α, β); a Gaussian process with an RBF kernel
-models it, and expected improvement (in its logarithmic form) chooses the next probe.
+models −log(−f), which has the same maximum, because losses in one box differ by a factor of a hundred. Expected
+improvement (in its logarithmic form) chooses the next probe.
 
-Two rules differ from the paper, because a probe costs as much as several optimizer steps. The initial design counts
-inside the budget; and the search stops when the best expected improvement is small against what the validation
-examples can resolve, or when it has used a quarter of the time that training is estimated to need.
+Three rules differ from the paper, because a probe costs as much as several optimizer steps. The initial design counts
+inside the budget. A point that the model knows little about is screened, on a quarter of the validation examples; a
+point is probed in full when screening would tell less than the model knows. And the search stops when the best
+expected improvement is small against what the validation examples can resolve, or when it has used a quarter of the
+time that training is estimated to need.
 
 The search asks and is told; it evaluates nothing and reads no clock. The same history gives the same next probe.
 """
@@ -13,11 +16,12 @@ The search asks and is told; it evaluates nothing and reads no clock. The same h
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
+import numpy as np
 import torch
-from botorch.acquisition import LogExpectedImprovement
+from botorch.acquisition import LogExpectedImprovement, PosteriorMean
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Normalize, Standardize
@@ -31,14 +35,20 @@ from relora_trainer.paired import Estimate, paired_difference, token_mean
 
 PORT = (0.0, 1.0)
 """The old adapter unchanged: PortLLM."""
-LANDMARKS = (PORT, (0.0, 1.5), (1.0, 1.0))
-MAX_SOBOL = 5
-SCREENING_ITEMS = 128
+LANDMARKS = (PORT, (0.0, 2.0), (0.5, 1.5), (1.0, 1.0))
+"""The initial design: both edges and the middle of where the paper and we found optima."""
+SCREENING_SHARE = 4
+MIN_SCREENING_ITEMS = 64
+CONTROLS = 3
+"""Most full probes that the loss of a screened candidate is regressed on."""
 RESOLVED_SHARE = 0.25
 TIME_SHARE = 0.25
 GRID = 101
+SAME_POINT = 1e-9
+PLAUSIBLE_SHARE = 0.1
+"""The loss of a screened candidate is taken for no less than this share of the lowest that was seen."""
 FLAT = 1e-9
-"""Nats per token; losses that differ by less are equal."""
+"""Nats per token; a lower loss is zero. It is also the relative difference below which losses are equal."""
 RELATIVE_NOISE_FLOOR = 1e-5
 ABSOLUTE_NOISE_FLOOR = 1e-12
 
@@ -127,12 +137,9 @@ def best(history: Sequence[Observation]) -> Observation:
     return min((probe for probe in history if len(probe.nll) == items), key=lambda probe: probe.loss.value)
 
 
-def beats_port(history: Sequence[Observation]) -> bool:
-    """Tell whether the best probe is better than (0, 1) by more than one paired standard error."""
-    winner, port = best(history), history[0]
-    if winner is port:
-        return False
-    difference = paired_difference(winner.nll, port.nll, port.tokens)
+def is_better(new: Observation, old: Observation) -> bool:
+    """Tell whether a full probe is better than another by more than one standard error of the paired difference."""
+    difference = paired_difference(new.nll, old.nll, old.tokens)
     return -difference.value > difference.standard_error
 
 
@@ -155,7 +162,7 @@ class Search:
             box: The ranges of α and β.
             budget: Most probes, all of the initial design included.
             items: Validation examples of a full probe.
-            seed: Of the Sobol points and of the acquisition function's optimizer.
+            seed: Of the Sobol points and of the model's fit.
             training_seconds: Estimate of the time that tuning would need.
             history: The observations of an interrupted search with the same arguments.
         """
@@ -172,9 +179,13 @@ class Search:
         done = len(self.history)
         if done >= self.budget:
             return Stop.BUDGET
-        if done and sum(probe.seconds for probe in self.history) > TIME_SHARE * self.training_seconds:
+        if not done:
+            return self._design[0]
+        if self._seconds_left() < 0:
             return Stop.TIME
-        if done < len(self._design):
+        if done == 1 and self._is_last():
+            return replace(self._design[1], items=self.items)
+        if done < len(self._design) and not self._is_last():
             return self._design[done]
         return self._most_promising()
 
@@ -182,21 +193,42 @@ class Search:
         """Add the result of the candidate that was asked for."""
         self.history.append(observation)
 
+    @property
+    def screening_items(self) -> int:
+        """Validation examples of a screening probe."""
+        return min(self.items, max(MIN_SCREENING_ITEMS, self.items // SCREENING_SHARE))
+
     def _initial_design(self) -> list[Candidate]:
-        landmarks = [Candidate(*point, self.items) for point in LANDMARKS if point in self.box]
-        count = min(MAX_SOBOL, max(0, self.budget // 2 - len(landmarks)))
-        if not count:
-            return landmarks
-        points = draw_sobol_samples(self.box.bounds(), n=count, q=1, seed=self.seed)[:, 0]  # (count, 2)
-        screening = min(SCREENING_ITEMS, self.items)
-        return landmarks + [Candidate(alpha, beta, screening) for alpha, beta in points.tolist()]
+        """Return (0, 1) and screening probes: the landmarks, and a Sobol point for each one outside the box."""
+        points = [point for point in LANDMARKS if point in self.box]
+        if missing := len(LANDMARKS) - len(points):
+            sobol = draw_sobol_samples(self.box.bounds(), n=missing, q=1, seed=self.seed)[:, 0]  # (missing, 2)
+            points += [(alpha, beta) for alpha, beta in sobol.tolist()]
+        port, *others = points
+        return [Candidate(*port, self.items), *(Candidate(*point, self.screening_items) for point in others)]
+
+    def _seconds_left(self) -> float:
+        return TIME_SHARE * self.training_seconds - sum(probe.seconds for probe in self.history)
+
+    def _is_full(self, probe: Observation) -> bool:
+        return len(probe.nll) == self.items
+
+    def _is_last(self) -> bool:
+        """Tell whether no full probe could follow a screening probe, which cannot win."""
+        full = self.history[0].seconds
+        screening = full * self.screening_items / self.items
+        return self.budget - len(self.history) == 1 or self._seconds_left() < full + screening
 
     def _most_promising(self) -> Candidate | Stop:
+        """Return the point of the highest expected improvement over the best full probe.
+
+        When nothing is to be gained by learning more, it is that of the highest expectation, to be probed in full.
+        """
         objective, noise = self._observations()
         if float(objective.std()) < FLAT:
             return Stop.RESOLVED
         inputs = torch.tensor([(probe.alpha, probe.beta) for probe in self.history], dtype=torch.float64)
-        full = torch.tensor([len(probe.nll) == self.items for probe in self.history])
+        full = torch.tensor([self._is_full(probe) for probe in self.history])
         with manual_seed(self.seed + len(self.history)):
             model = SingleTaskGP(
                 inputs,
@@ -206,55 +238,82 @@ class Search:
                 outcome_transform=Standardize(1),
             )
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+            choices = self._choices(inputs[full])
             acquisition = LogExpectedImprovement(model, best_f=objective[full].max())
-            point, log_improvement = optimize_acqf_discrete(acquisition, q=1, choices=self._grid(), max_batch_size=4096)
-        if math.exp(float(log_improvement)) < RESOLVED_SHARE * self._resolution():
-            return Stop.RESOLVED
-        alpha, beta = point[0].tolist()
-        return Candidate(alpha, beta, self.items)
+            point, log_improvement = optimize_acqf_discrete(acquisition, q=1, choices=choices, max_batch_size=4096)
+            resolved = math.exp(float(log_improvement)) < RESOLVED_SHARE * self._resolution(float(noise.min()))
+            if resolved and int(full.sum()) > 1:
+                return Stop.RESOLVED
+            if resolved or self._is_last():
+                point, _ = optimize_acqf_discrete(PosteriorMean(model), q=1, choices=choices, max_batch_size=4096)
+                return self._candidate(point, self.items)
+            variance = float(model.posterior(point).variance.detach())
+        screened = noise[~full]
+        known = not len(screened) or variance <= float(screened.median()) or point[0].tolist() in inputs.tolist()
+        return self._candidate(point, self.items if known else self.screening_items)
 
-    def _grid(self) -> Tensor:
+    def _candidate(self, point: Tensor, items: int) -> Candidate:
+        alpha, beta = point[0].tolist()
+        return Candidate(alpha, beta, items)
+
+    def _choices(self, probed: Tensor) -> Tensor:
         """Return the points that compete, `(n, 2)`: a grid finer than the validation examples can tell apart.
 
-        In two dimensions it finds the acquisition's maximum as well as a gradient method, and never fails. (0, 0) is
-        left out: there both factors are zero, and so is every gradient of the training that would follow.
+        In two dimensions it finds the acquisition's maximum as well as a gradient method, and never fails. Points
+        that were probed in full are left out, and so is (0, 0): there both factors are zero, and so is every
+        gradient of the training that would follow.
         """
         low, high = self.box.bounds()
         steps = torch.linspace(0, 1, GRID, dtype=torch.float64)
         grid: Tensor = torch.cartesian_prod(steps, steps) * (high - low) + low
-        return grid[grid.any(dim=1)]
+        new = (torch.cdist(grid, probed) > SAME_POINT).all(dim=1)
+        return grid[grid.any(dim=1) & new]
 
     def _observations(self) -> tuple[Tensor, Tensor]:
-        """Return objective and noise variance of every probe, each `(n, 1)` float64.
+        """Return −log of the loss and its noise variance for every probe, each `(n, 1)` float64.
 
-        A screening probe saw only some of the examples. Its loss on all of them is estimated as that of (0, 1) plus
-        the paired difference on the shared examples; the difference's squared standard error, corrected for the
-        finite number of examples, is the noise.
+        A screening probe saw n of the N examples. Its loss on the others is predicted by least squares from that of
+        full probes and the examples' lengths; the noise is the residuals' variance s², as for the regression
+        estimator of a finite population (Cochran, Sampling Techniques, 1977, chapter 7):
+
+            Var(Σ nll) = N²·(1/n − 1/N)·s²,  Var(log loss) ≈ Var(loss) / loss²
         """
         port = self.history[0]
-        values, variances = [], []
+        rivals = sorted(filter(self._is_full, self.history[1:]), key=lambda probe: probe.loss.value)
+        controls = np.column_stack([port.tokens, port.nll, *(probe.nll for probe in rivals[: CONTROLS - 1])])
+        tokens = float(np.sum(port.tokens))
+        losses, variances = [], []
         for probe in self.history:
             seen = len(probe.nll)
             if seen == self.items:
-                values.append(-probe.loss.value)
+                losses.append(probe.loss.value)
                 variances.append(0.0)
-            else:
-                difference = paired_difference(probe.nll, port.nll[:seen], probe.tokens)
-                values.append(-(port.loss.value + difference.value))
-                variances.append(difference.standard_error**2 * (1 - seen / self.items))
-        objective = torch.tensor(values, dtype=torch.float64)[:, None]
+                continue
+            nll = np.asarray(probe.nll)
+            weights, _, rank, _ = np.linalg.lstsq(controls[:seen], nll, rcond=None)
+            residuals = nll - controls[:seen] @ weights
+            predicted = controls[seen:] @ weights
+            losses.append(float(nll.sum() + predicted.sum()) / tokens)
+            spread = float(residuals @ residuals) / (seen - int(rank))
+            variances.append((self.items / tokens) ** 2 * (1 / seen - 1 / self.items) * spread)
+        lowest = max(FLAT, PLAUSIBLE_SHARE * self._lowest_loss())
+        loss = torch.tensor(losses, dtype=torch.float64)[:, None].clamp_min(lowest)
+        objective = -loss.log()
         floor = RELATIVE_NOISE_FLOOR * float(objective.var()) + ABSOLUTE_NOISE_FLOOR
-        return objective, torch.tensor(variances, dtype=torch.float64)[:, None].clamp_min(floor)
+        return objective, (torch.tensor(variances, dtype=torch.float64)[:, None] / loss**2).clamp_min(floor)
 
-    def _resolution(self) -> float:
-        """Return the standard error of the paired difference between the best full probe and (0, 1).
+    def _lowest_loss(self) -> float:
+        return best(self.history).loss.value
 
-        Where (0, 1) is the best itself, the runner-up takes its place.
+    def _resolution(self, noise: float) -> float:
+        """Return the smallest difference of the objective that means something.
+
+        That is the standard error of the paired difference, on all examples, between (0, 1) and the best of the
+        others, as a share of the lowest loss; or the noise that the model is given, of variance `noise`.
         """
-        full = sorted((p for p in self.history if len(p.nll) == self.items), key=lambda probe: probe.loss.value)
-        winner, port = full[0], self.history[0]
-        if winner is port:
-            if len(full) == 1:
-                return 0.0
-            winner = full[1]
-        return paired_difference(winner.nll, port.nll, port.tokens).standard_error
+        port, *others = self.history
+        rivals = list(filter(self._is_full, others)) or others
+        differences = [paired_difference(probe.nll, port.nll[: len(probe.nll)], probe.tokens) for probe in rivals]
+        nearest = min(differences, key=lambda difference: difference.value)
+        standard_error = nearest.standard_error * math.sqrt(nearest.count / self.items)
+        return max(standard_error / max(FLAT, self._lowest_loss()), math.sqrt(noise))

@@ -24,9 +24,9 @@ from relora_trainer.search import (
     Observation,
     Search,
     Stop,
-    beats_port,
     best,
     dump_history,
+    is_better,
     load_history,
 )
 from relora_trainer.session import Session
@@ -48,8 +48,9 @@ def run(context: StepContext) -> StepResult:
     items = session.encoder.encode(work.parts.search)
     with context.stopwatch.part("search"):
         history = _search(work, session, fusion, items)
-    improved = beats_port(history)
-    alpha, beta = (best(history).alpha, best(history).beta) if improved else PORT
+    winner = best(history)
+    improved = is_better(winner, history[0])
+    alpha, beta = (winner.alpha, winner.beta) if improved else PORT
     initial = fusion.candidate(alpha, beta)
     folder = work.scratch("fuse-init")
     write_factors(folder, initial)
