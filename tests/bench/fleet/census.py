@@ -1,6 +1,5 @@
 """Watches the Jobs of a release: when each was made, whether any was made twice, and who is left without."""
 
-import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -54,8 +53,6 @@ class Verdict:
 
     bindings: int
     promoted: int
-    without_job: int
-    """Bindings for which no Job of the release was ever made."""
 
     @property
     def lost(self) -> int:
@@ -63,7 +60,7 @@ class Verdict:
         return self.bindings - self.promoted
 
 
-async def verdict(wire: Wire, census: JobCensus, release: str) -> Verdict:
+async def verdict(wire: Wire, release: str) -> Verdict:
     """Look at every binding of the fleet."""
     states: Counter[str] = Counter()
     async for page in wire.pages("AdapterBinding"):
@@ -72,11 +69,7 @@ async def verdict(wire: Wire, census: JobCensus, release: str) -> Verdict:
                 continue
             states["all"] += 1
             states["promoted"] += on_release(binding, release)
-            metadata = binding["metadata"]
-            owner = (READAPTATION, release, metadata["namespace"], metadata["name"])
-            states["without"] += owner not in census.made
-        await asyncio.sleep(0)
-    return Verdict(bindings=states["all"], promoted=states["promoted"], without_job=states["without"])
+    return Verdict(bindings=states["all"], promoted=states["promoted"])
 
 
 def on_release(binding: Document, release: str) -> bool:

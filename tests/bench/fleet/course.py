@@ -57,7 +57,6 @@ class Course:
     """What was measured with one size; None what was not asked for."""
 
     bindings: int
-    adopted_seconds: float
     real: Passage
     rest: Rest | None = None
     takeover: Takeover | None = None
@@ -124,11 +123,11 @@ async def _phases(fleet: Fleet, cluster: Cluster, started: Operators, stage: Sta
     await populate(fleet)
     stage.mark("the fleet is created")
     leader = await started.start_leader()
-    adopted = await adopt(fleet)
+    await adopt(fleet)
     stage.mark("the first release is served")
     real = await fleet.pass_over(2, leader)
     stage.mark(f"a release passed in {real.seconds:.0f} s with everything real")
-    found: dict[str, Any] = {"bindings": fleet.bindings, "adopted_seconds": adopted, "real": real}
+    found: dict[str, Any] = {"bindings": fleet.bindings, "real": real}
     if whole:
         found["rest"] = await rest(fleet, leader)
         stage.mark("nothing happened for a while")
@@ -163,9 +162,8 @@ async def populate(fleet: Fleet) -> None:
     await at_once(objects.bindings(count), wire.create)
 
 
-async def adopt(fleet: Fleet) -> float:
-    """Wait until every binding is served on the first release; return the seconds."""
-    start = time.monotonic()
+async def adopt(fleet: Fleet) -> None:
+    """Wait until every binding is served on the first release."""
     first = objects.release_name(1)
 
     async def all_ready() -> bool:
@@ -174,7 +172,6 @@ async def adopt(fleet: Fleet) -> float:
         return ready == fleet.bindings
 
     await until(all_ready, limit_seconds=fleet.limit_seconds, pause_seconds=2)
-    return time.monotonic() - start
 
 
 async def rest(fleet: Fleet, leader: Replica, seconds: float = _REST_SECONDS) -> Rest:

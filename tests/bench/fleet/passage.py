@@ -80,7 +80,7 @@ class Fleet:
         gone = half_way is not None
         used = Usage(cpu_seconds=0.0) if gone else await asyncio.to_thread(usage, replica) - before
         return Passage(
-            verdict=await verdict(self.wire, self.census, name),
+            verdict=await verdict(self.wire, name),
             jobs=self.census.jobs(name),
             duplicates=self.census.duplicates(name),
             seconds=seconds,

@@ -45,7 +45,7 @@ def test_the_census_tells_a_job_that_is_seen_again_from_one_that_is_made_again()
 
 def passage(*, seconds: float, promoted: int = 100, jobs: int = 100, writes: int = 1000) -> Passage:
     return Passage(
-        verdict=Verdict(bindings=100, promoted=promoted, without_job=0),
+        verdict=Verdict(bindings=100, promoted=promoted),
         jobs=jobs,
         duplicates=0,
         seconds=seconds,
@@ -58,7 +58,7 @@ def passage(*, seconds: float, promoted: int = 100, jobs: int = 100, writes: int
 
 def course(real: Passage, bindings: int = 100) -> Course:
     takeover = Takeover(passage=passage(seconds=30), seconds=17)
-    return Course(bindings=bindings, adopted_seconds=5, real=real, takeover=takeover, alone_seconds=9)
+    return Course(bindings=bindings, real=real, takeover=takeover, alone_seconds=9)
 
 
 @pytest.mark.parametrize(
