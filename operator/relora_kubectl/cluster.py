@@ -1,9 +1,10 @@
-"""Reads of whole kinds and of single objects, the one write, and what refusals of the API server mean to people."""
+"""Reads of whole kinds and of single objects, the few writes, and what refusals of the API server mean to people."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from pydantic.types import JsonValue
 
@@ -11,11 +12,13 @@ from relora_contract.api.meta import ApiObject, ObjectMeta
 from relora_contract.wellknown import ANNOTATION_RETRY, GROUP
 from relora_kubectl.errors import ExitCode, PluginError
 from relora_kubectl.kinds import AnyKind, Kind, full_name
+from relora_kubectl.ownership import gitops_owners
 from relora_operator.core.observed import NamespaceView
 from relora_operator.kube.client import REQUEST_SECONDS, Reader
 from relora_operator.kube.errors import (
     ConflictError,
     ForbiddenError,
+    InvalidError,
     JsonObject,
     KubeError,
     NotFoundError,
@@ -41,6 +44,14 @@ class UnreachableError(PluginError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, ExitCode.UNREACHABLE)
+
+
+@dataclass(frozen=True)
+class Owned(Generic[Model]):
+    """An object, and the GitOps managers that own one of its fields."""
+
+    one: Model
+    owners: tuple[str, ...]
 
 
 class Cluster:
@@ -80,16 +91,30 @@ class Cluster:
 
         return [one for one in await self._list(kind.resource, namespace, parse) if one is not None]
 
-    async def namespaces(self) -> dict[str, NamespaceView]:
-        """Return the namespaces by name.
+    async def namespaces(self, name: str = "") -> dict[str, NamespaceView]:
+        """Return the namespaces by name: the one that is named, or all.
 
         Raises:
-            PluginError: They cannot be listed.
+            PluginError: They cannot be read.
         """
+        if name:
+            with self._explained("get", NAMESPACES, name):
+                return {name: parse_namespace(await self._reader.get(NAMESPACES, "", name))}
         return {view.name: view for view in await self._list(NAMESPACES, "", parse_namespace)}
 
     async def find(self, kind: Kind[Model], namespace: str, name: str) -> Model | None:
         """Return an object, or None where there is none of that name.
+
+        Raises:
+            PluginError: It cannot be read.
+        """
+        found = await self.find_owned(kind, namespace, name, ())
+        return found.one if found is not None else None
+
+    async def find_owned(
+        self, kind: Kind[Model], namespace: str, name: str, field: Sequence[str]
+    ) -> Owned[Model] | None:
+        """Return an object with the GitOps managers that own a field of it, or None where there is none of that name.
 
         Raises:
             PluginError: It cannot be read.
@@ -102,7 +127,7 @@ class Cluster:
                     return None
                 raise
         try:
-            return parse_own(kind.model, raw)
+            return Owned(parse_own(kind.model, raw), gitops_owners(raw, field))
         except UnreadableError as error:
             told = f"{kind.resource.kind} {full_name(namespace, name)} cannot be read by this version: {error}"
             raise PluginError(told, ExitCode.REFUSED) from error
@@ -114,20 +139,34 @@ class Cluster:
             PluginError: It was replaced, or may not be changed.
         """
         marked: dict[str, JsonValue] = {"uid": metadata.uid, "annotations": {ANNOTATION_RETRY: value}}
+        await self._merge(kind, metadata, {"metadata": marked})
+
+    async def set_spec(self, kind: AnyKind, metadata: ObjectMeta, spec: JsonObject) -> None:
+        """Set fields of the spec, on the very object that was seen and only as long as nobody else changes it.
+
+        Raises:
+            PluginError: It was replaced or changed, may not be changed, or does not take the value.
+        """
+        seen: dict[str, JsonValue] = {"uid": metadata.uid, "resourceVersion": metadata.resource_version}
+        await self._merge(kind, metadata, {"metadata": seen, "spec": spec})
+
+    async def _merge(self, kind: AnyKind, metadata: ObjectMeta, body: JsonObject) -> None:
         with self._explained("patch", kind.resource, metadata.namespace):
             try:
                 await self._transport.request(
                     "PATCH",
                     kind.resource,
                     kind.resource.path(metadata.namespace, metadata.name),
-                    body={"metadata": marked},
+                    body=body,
                     query={"fieldManager": FIELD_MANAGER},
                     headers={"Content-Type": "application/merge-patch+json"},
                     timeout_seconds=REQUEST_SECONDS,
                 )
             except ConflictError as error:
                 name = full_name(metadata.namespace, metadata.name)
-                raise PluginError(f"{name} was replaced meanwhile: look again", ExitCode.REFUSED) from error
+                raise PluginError(f"{name} was changed or replaced meanwhile: look again", ExitCode.REFUSED) from error
+            except InvalidError as error:
+                raise PluginError(f"the API server refuses the change: {error}", ExitCode.REFUSED) from error
 
     async def _list(
         self, resource: ResourceType, namespace: str, parse: Callable[[JsonObject], Parsed]

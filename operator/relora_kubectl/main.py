@@ -9,6 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from relora_kubectl.approval import ApprovalView, approval_lines, warnings
+from relora_kubectl.approve import approve_release
 from relora_kubectl.cluster import Cluster
 from relora_kubectl.connection import connect
 from relora_kubectl.errors import ExitCode, PluginError
@@ -20,6 +22,7 @@ from relora_kubectl.plan import plan_view
 from relora_kubectl.plan_text import plan_blocks
 from relora_kubectl.release_file import read_release
 from relora_kubectl.status_text import status_blocks
+from relora_kubectl.tables import Block, Note
 from relora_kubectl.terminal import rendered, status_screen
 from relora_kubectl.watch import follower, watch
 
@@ -44,6 +47,7 @@ KubeconfigOption = Annotated[
 ]
 NamespaceOption = Annotated[str | None, typer.Option("--namespace", "-n", help="The namespace to look in.")]
 AllOption = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look in all namespaces.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or json.", show_choices=False)]
 
 
@@ -220,6 +224,47 @@ def retry(
         return await ask_again(cluster, namespace or cluster.namespace, wanted, _now())
 
     typer.echo(_run(Where(kubeconfig, context), work))
+
+
+@app.command(epilog=EXIT_CODES)
+def approve(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="Name of a BaseModelRelease.")],
+    bindings: Annotated[
+        list[str] | None, typer.Argument(metavar="[BINDING]...", help="Default: all that await the release.")
+    ] = None,
+    *,
+    namespace: NamespaceOption = None,
+    everywhere: AllOption = False,
+    yes: YesOption = False,
+    output: OutputOption = Output.TEXT,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Let bindings of mode Manual move to a release.
+
+    Sets spec.updatePolicy.approvedReleaseName of the named bindings, or of all in the namespace that await the release.
+    With -A it says how many those are and asks. What cannot be approved is refused with its reason, and then nothing is
+    approved. What is approved already stays as it is.
+
+    \b
+    Examples:
+      kubectl relora approve smollm2-135m-r2 section-classifier -n team
+      kubectl relora approve smollm2-135m-r2 -A --yes
+    """  # noqa: D301 - the backslash keeps the examples' lines
+    names = bindings or []
+    scope = _scope(namespace, everywhere=everywhere, default="")
+    if names and everywhere:
+        raise PluginError("give bindings or -A, not both", ExitCode.USAGE)
+
+    async def work(cluster: Cluster) -> ApprovalView:
+        where = "" if everywhere else scope or cluster.namespace
+        return await approve_release(cluster, release, names, where, yes=yes)
+
+    view = _run(Where(kubeconfig, context), work)
+    for warning in warnings(view):
+        typer.echo(f"warning: {warning}", err=True)
+    blocks: list[Block] = [Note("\n".join(approval_lines(view)))]
+    printed(view, output, blocks, lambda: rendered(blocks))
 
 
 def main() -> None:

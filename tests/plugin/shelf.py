@@ -1,4 +1,4 @@
-"""An API server in memory: lists in pages, single objects, and merge patches of metadata."""
+"""An API server in memory: lists in pages, single objects, and merge patches."""
 
 from __future__ import annotations
 
@@ -51,6 +51,12 @@ class Shelf:
             metadata = {"name": view.name, "labels": view.labels}
             self.texts[NAMESPACES.path("", view.name)] = json.dumps({"metadata": metadata})
 
+    def managed(self, path: str, manager: str, fields: Mapping[str, object]) -> None:
+        """Let a manager own fields of an object."""
+        stored = self.read(path)
+        stored["metadata"].setdefault("managedFields", []).append({"manager": manager, "fieldsV1": fields})
+        self.texts[path] = json.dumps(stored)
+
     async def request(
         self,
         verb: str,
@@ -93,10 +99,21 @@ class Shelf:
         return {"metadata": metadata, "items": json.loads(items)}
 
     def _merge(self, path: str, body: JsonObject, query: Mapping[str, str]) -> JsonObject:
-        stored, patch = self.read(path), cast("dict[str, Any]", body["metadata"])
-        if patch["uid"] != stored["metadata"]["uid"]:
-            raise ConflictError(f"PATCH {path}: the uid in the precondition differs", status=409)
-        stored["metadata"].setdefault("annotations", {}).update(patch["annotations"])
+        stored, patch = self.read(path), cast("dict[str, Any]", body)
+        for precondition in ("uid", "resourceVersion"):
+            seen = patch["metadata"].get(precondition, stored["metadata"].get(precondition))
+            if seen != stored["metadata"].get(precondition):
+                raise ConflictError(f"PATCH {path}: the {precondition} in the precondition differs", status=409)
+        _merged(stored, patch)
         self.texts[path] = json.dumps(stored)
         self.patches.append((path, body, query))
         return cast("JsonObject", stored)
+
+
+def _merged(stored: dict[str, Any], patch: dict[str, Any]) -> None:
+    """Merge a patch into an object, as RFC 7396 says; nothing here removes a field."""
+    for name, value in patch.items():
+        if isinstance(value, dict):
+            _merged(stored.setdefault(name, {}), value)
+        else:
+            stored[name] = value

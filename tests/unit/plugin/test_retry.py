@@ -146,7 +146,7 @@ def test_a_delta_under_way_is_not_tried_again(run: Run) -> None:
 def test_an_object_that_was_replaced_meanwhile_is_left_alone(run: Run) -> None:
     shelf = Replaced(texts=Shelf.of(without_data()).texts)
     code, _, err = run(shelf, "retry", "adb/classifier")
-    assert (code, err) == (1, "error: alpha/classifier was replaced meanwhile: look again\n")
+    assert (code, err) == (1, "error: alpha/classifier was changed or replaced meanwhile: look again\n")
 
 
 class Replaced(Shelf):
