@@ -12,6 +12,7 @@ import typer
 from relora_kubectl.approval import ApprovalView, approval_lines, warnings
 from relora_kubectl.approve import approve_release
 from relora_kubectl.cluster import Cluster
+from relora_kubectl.confirmation import confirm
 from relora_kubectl.connection import connect
 from relora_kubectl.errors import ExitCode, PluginError
 from relora_kubectl.history_text import history_blocks
@@ -22,9 +23,10 @@ from relora_kubectl.plan import plan_view
 from relora_kubectl.plan_text import plan_blocks
 from relora_kubectl.release_file import read_release
 from relora_kubectl.status_text import status_blocks
-from relora_kubectl.tables import Block, Note
+from relora_kubectl.tables import Block, Note, plain
 from relora_kubectl.terminal import rendered, status_screen
 from relora_kubectl.watch import follower, watch
+from relora_kubectl.withdrawal import WithdrawalView, look_ahead, preview_blocks, withdraw_release
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 it failed, or would be refused; 2 wrong usage; 3 the cluster cannot be asked: no connection,
@@ -265,6 +267,54 @@ def approve(
         typer.echo(f"warning: {warning}", err=True)
     blocks: list[Block] = [Note("\n".join(approval_lines(view)))]
     printed(view, output, blocks, lambda: rendered(blocks))
+
+
+@app.command(epilog=EXIT_CODES)
+def withdraw(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="Name of a BaseModelRelease.")],
+    *,
+    yes: YesOption = False,
+    output: OutputOption = Output.TEXT,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Take a release back, for good.
+
+    Shows which servers and bindings return to what they used before, who has no pair to return to, and which Jobs end.
+    Then it asks, and sets spec.withdrawn: true, which is final. Without a terminal it changes nothing unless --yes is
+    given. A release that was withdrawn already stays as it is.
+
+    \b
+    Examples:
+      kubectl relora withdraw smollm2-135m-r2
+      kubectl relora withdraw smollm2-135m-r2 --yes -o json
+    """  # noqa: D301 - the backslash keeps the examples' lines
+
+    async def work(cluster: Cluster) -> WithdrawalView:
+        found = await look_ahead(cluster, release)
+        blocks = preview_blocks(found.view)
+        if output is Output.TEXT:
+            printed(found.view, output, blocks, lambda: rendered(blocks))
+        elif found.view.changed and not yes:
+            typer.echo("\n".join(plain(blocks)), err=True)
+        if found.view.changed:
+            if found.view.owned_by:
+                typer.echo(f"warning: {_owned(found.view)}", err=True)
+            confirm(f"Withdraw release {release} for good?", yes=yes)
+            await withdraw_release(cluster, found.release)
+        return found.view
+
+    view = _run(Where(kubeconfig, context), work)
+    if output is Output.JSON or view.changed:
+        done: list[Block] = [Note(f"release {release} is withdrawn")]
+        printed(view, output, done, lambda: rendered(done))
+
+
+def _owned(view: WithdrawalView) -> str:
+    return (
+        f"{', '.join(view.owned_by)} owns spec.withdrawn of release {view.release} and would put its value back, which "
+        "is refused from then on: commit withdrawn: true to the repository instead"
+    )
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from relora_kubectl.exclusions import Exclusions
 from relora_kubectl.fleet import Fleet
 from relora_kubectl.kinds import full_name
 from relora_kubectl.release_file import InvalidReleaseError, changed_immutable_fields
+from relora_kubectl.returns import Returns, returns_of
 from relora_kubectl.schedule import Start, Task, schedule
 from relora_kubectl.server_moves import ServerMove, Servers
 from relora_kubectl.step_times import StepTimes, step_times, strategy_of, uses_delta
@@ -91,17 +92,14 @@ class PlanView(Model):
     """None when no Job would start."""
     servers: list[ServerMove] = Field(default_factory=list)
     excluded: list[Excluded] = Field(default_factory=list)
+    returns: Returns | None = None
+    """What leaves the release, when it is withdrawn."""
 
     @property
     def works(self) -> bool:
         """Whether the release would be accepted, and its Jobs could start unless it holds them back itself."""
         wanted = {Reason.SUSPENDED, Reason.WITHDRAWN}
         return self.refused is None and (self.lacking is None or self.lacking.reason in wanted)
-
-    @property
-    def withdrawn(self) -> bool:
-        """Whether the release is taken back, so that nothing else is planned."""
-        return self.lacking is not None and self.lacking.reason == Reason.WITHDRAWN
 
     @property
     def delta_jobs(self) -> int:
@@ -135,7 +133,8 @@ def plan_view(wanted: BaseModelRelease, fleet: Fleet, now: datetime) -> PlanView
         told = (
             f"release {release.metadata.name} is withdrawn (spec.withdrawn): what is on it returns to what was before"
         )
-        return view.model_copy(update={"lacking": advice(Reason.WITHDRAWN, told)})
+        taken = {"lacking": advice(Reason.WITHDRAWN, told), "returns": returns_of(release, fleet)}
+        return view.model_copy(update=taken)
     return _Planning(release, tuple(family), order, fleet).complete(view)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from relora_kubectl.advice import remedies
 from relora_kubectl.kinds import full_name
 from relora_kubectl.plan import JobPlan, PlanView
+from relora_kubectl.returns_text import returns_blocks
 from relora_kubectl.server_moves import ServerMove
 from relora_kubectl.tables import Block, Note, Table
 from relora_kubectl.wording import counted, human_duration
@@ -19,8 +20,8 @@ def plan_blocks(view: PlanView, limit: int) -> list[Block]:
     """
     if view.refused is not None:
         return [Note(_verdict(view)), _advice([view.refused.reason])]
-    if view.withdrawn:
-        return [Note(_verdict(view))]
+    if view.returns is not None:
+        return [Note(_verdict(view)), *returns_blocks(view.returns)]
     blocks: list[Block] = [Note(_verdict(view)), Note(_summary(view)), _deltas(view)]
     for table in (_jobs(view.jobs), _servers(view.servers), _excluded(view)):
         blocks += _cut(table, limit)

@@ -1,6 +1,6 @@
 """Which servers would move to a release, and which bindings are kept from a Job by their server."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from relora_kubectl.advice import Advice, advice_on
 from relora_kubectl.fleet import Fleet
 from relora_operator.core.actions import Key
 from relora_operator.core.lineage import Chain, Refusal
-from relora_operator.core.membership import Membership, binding_key, membership, served_name, server_key
+from relora_operator.core.membership import Member, Membership, binding_key, membership, served_name, server_key
 from relora_operator.core.pairs import offer
 from relora_operator.core.reasons import Reason
 from relora_operator.core.server_plan import newer_releases, served_release
@@ -85,6 +85,13 @@ class Servers:
             told = f"AdapterServer {key.namespace}/{key.name} (spec.serverRef) does not exist"
             return Refusal(Reason.SERVER_NOT_FOUND, told)
         return self._members[key].refused.get(binding_key(binding)) or server_wide_refusal(server)
+
+    def snapshots(self) -> Iterator[tuple[ServerSnapshot, ServingSet | None, tuple[Member, ...]]]:
+        """Yield the servers of the model that members name, with what each serves and its members, in order."""
+        for key in sorted(self._members):
+            server = self._servers[key]
+            if server.spec.model == self._release.spec.model:
+                yield self._snapshot(server), _seated(key, server, self._naming[key]), self._members[key].members
 
     def moves(self, excluded: Mapping[Key, Refusal]) -> list[ServerMove]:
         """Return the servers that the release concerns; `excluded` are the bindings for which no Job would start."""

@@ -12,6 +12,8 @@ from relora_kubectl.history import binding_history, server_history
 from relora_kubectl.history_text import history_blocks
 from relora_kubectl.plan import plan_view
 from relora_kubectl.plan_text import plan_blocks
+from relora_kubectl.returns import returns_of
+from relora_kubectl.returns_text import returns_blocks
 from relora_kubectl.status import StatusView, status_view
 from relora_kubectl.status_text import status_blocks
 from relora_kubectl.tables import Block, plain
@@ -61,3 +63,13 @@ def test_the_plan_of_a_release(expect: Expect) -> None:
     view = plan_view(make_release("r3", "r2", rollout={"maxRunningJobs": 2}), fleet_of(world), world.now)
     expect("plugin/plan.txt", piped(plan_blocks(view, 20)))
     expect("plugin/plan-terminal.txt", screen(rendered(plan_blocks(view, 2))))
+
+
+def test_a_withdrawal_before_it_is_confirmed(expect: Expect) -> None:
+    world = ended().add(
+        make_binding("late", "beta", source="r2").on_server().build(),
+        make_binding("fresh", "lonely", source="r2").build(),
+    )
+    returns = returns_of(world.live_on().releases["r2"], fleet_of(world))
+    expect("plugin/withdrawal.txt", piped(returns_blocks(returns)))
+    expect("plugin/withdrawal-terminal.txt", screen(rendered(returns_blocks(returns))))

@@ -139,6 +139,52 @@ def test_what_failed_is_tried_again(
     assert "relora-kubectl" in managers
 
 
+@pytest.mark.usefixtures("kubelet")
+def test_a_release_is_approved_and_taken_back(
+    start_replica: Callable[..., Replica], fleet: Fleet, kubectl: Kubectl, api: Api
+) -> None:
+    start_replica(*RESYNC).await_lead()
+    eventually(lambda: fleet.serves(fleet.r1), "the first release is served")
+    for name in fleet.names:
+        api.merge("AdapterBinding", name, {"spec": {"updatePolicy": {"mode": "Manual"}}}, fleet.namespace)
+    policy = {"mode": "Manual", "approvedReleaseName": fleet.r1}
+    identity = {"apiVersion": "relora.dev/v1alpha1", "kind": "AdapterBinding"}
+    metadata = {"name": "one", "namespace": fleet.namespace}
+    api.apply({**identity, "metadata": metadata, "spec": {"updatePolicy": policy}}, "kustomize-controller")
+    fleet.release(fleet.r2, fleet.r1)
+    eventually(
+        lambda: all(
+            condition(fleet.binding(name), "UpToDate").get("reason") == "AwaitingApproval" for name in fleet.names
+        ),
+        "the bindings wait for their owner",
+    )
+
+    code, out, err = kubectl.run("approve", fleet.r2, "-n", fleet.namespace)
+
+    assert (code, out.count(f"release {fleet.r2} is approved")) == (0, 2)
+    assert "warning: " in err
+    assert "one: kustomize-controller owned spec.updatePolicy.approvedReleaseName" in err
+    eventually(lambda: fleet.serves(fleet.r2), "the approved release is served")
+    again = kubectl.view("approve", fleet.r2, "one", "-n", fleet.namespace)
+    assert [one["changed"] for one in again["bindings"]] == [False]
+    assert kubectl.run("approve", fleet.r1, "one", "-n", fleet.namespace)[0] == 1
+
+    code, out, err = kubectl.run("withdraw", fleet.r2)
+    assert code == 2
+    assert f"{fleet.namespace}/vllm   2         {fleet.r1}" in out
+    assert "give --yes" in err
+    assert "withdrawn" not in api.get("BaseModelRelease", fleet.r2)["spec"]
+
+    view = kubectl.view("withdraw", fleet.r2, "--yes")
+
+    assert [one["releaseName"] for one in view["returns"]["servers"]] == [fleet.r1]
+    eventually(lambda: fleet.serves(fleet.r1), "the first release is served again")
+    assert kubectl.view("withdraw", fleet.r2)["changed"] is False
+    code, out, err = kubectl.run("approve", fleet.r2, "one", "-n", fleet.namespace)
+    assert (code, out) == (1, "")
+    assert "Withdrawn" in err
+
+
 def test_who_may_not_read_is_told_which_right_is_missing(
     plane: ControlPlane, fleet: Fleet, kubectl: Kubectl, tmp_path: Path
 ) -> None:

@@ -198,7 +198,7 @@ def test_a_suspended_release_is_planned_for_the_time_after() -> None:
     assert (view.lacking.reason, view.works, len(view.jobs)) == (Reason.SUSPENDED, True, 2)
 
 
-def test_a_withdrawal_starts_nothing(run: Run, tmp_path: Path) -> None:
+def test_a_withdrawal_starts_nothing_and_tells_who_goes_back(run: Run, tmp_path: Path) -> None:
     world = ended()
     path = tmp_path / "r2.yaml"
     spec = {**world.releases["r2"].spec.to_json(), "withdrawn": True}
@@ -210,8 +210,10 @@ def test_a_withdrawal_starts_nothing(run: Run, tmp_path: Path) -> None:
     }
     path.write_text(yaml.safe_dump(document))
     code, out, err = run(Shelf.of(world), "plan", "-f", str(path))
-    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert (code, err) == (0, "")
     assert "and no Job would start: Withdrawn: " in out
+    assert "1 of 1 server and 1 of 1 binding without a server leave the release\n" in out
+    assert "\nserving/vllm   2         r1\n" in out
 
 
 def test_a_higher_priority_starts_first_in_its_namespace() -> None:
