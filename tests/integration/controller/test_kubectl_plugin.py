@@ -92,13 +92,13 @@ def test_a_release_is_planned_and_followed_to_its_end(
     kubelet.paused = True
     fleet.release(fleet.r2, fleet.r1)
     eventually(lambda: len(fleet.jobs) == 1, "the delta Job")
-    following = kubectl.start("status", fleet.r2, "--watch", "--interval", "0.2")
-    assert following.stdout is not None
-    first = following.stdout.readline()
-    kubelet.paused = False
-    lines = [line for line in (first, *following.stdout) if f" release {fleet.r2}: " in line]
+    with kubectl.start("status", fleet.r2, "--watch", "--interval", "0.2") as following:
+        assert following.stdout is not None
+        first = following.stdout.readline()
+        kubelet.paused = False
+        lines = [line for line in (first, *following.stdout) if f" release {fleet.r2}: " in line]
 
-    assert following.wait(60) == 0
+    assert following.returncode == 0
     assert len(lines) > 1, "the watch saw no change"
     assert "AllPromoted; 0 pending, 0 queued, 0 running, 0 passed, 2 promoted, 0 failed" in lines[-1]
     (shown,) = kubectl.view("status", fleet.r2)["releases"]
