@@ -205,11 +205,42 @@ class Interval(Model):
     max: Decimal = Field(description="Upper end.")
 
 
+class Granularity(StrEnum):
+    """What a pair of fusion coefficients is for."""
+
+    GLOBAL = "Global"
+    """One pair for the whole adapter, as in the paper."""
+    PER_MODULE = "PerModule"
+    """One pair for each adapted module, fitted by gradient after the search of a global one."""
+
+
 class Search(Model):
     """Bayesian search of the fusion coefficients α and β, for the strategy ReLoRA."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.granularity) || self.granularity != 'PerModule' || !has(self.budget) || self.budget >= 5",
+                "PerModule needs a probe of (0, 1), a fit that costs as much as three, and one of its result: "
+                "give a budget of at least 5, or leave granularity out",
+                field=".budget",
+            )
+        )
+    )
+
+    granularity: Granularity | None = Field(
+        default=None,
+        description=(
+            "Global: one (α, β) for the whole adapter. PerModule: one for each module, fitted by gradient on the "
+            "validation examples and used only where it is better than (0, 1) and the best global one. Default Global."
+        ),
+    )
     budget: Annotated[int, Field(ge=1, le=100)] | None = Field(
-        default=None, description="Most probes, (0, 1) and the initial design included. Default 20."
+        default=None,
+        description=(
+            "Most probes, (0, 1) and the initial design included; a pass of the fit of PerModule costs as much as 2.5. "
+            "Default 20."
+        ),
     )
     validation_samples: Annotated[int, Field(ge=16, le=10_000)] | None = Field(
         default=None, description="Validation examples of a full probe. Default 512."
@@ -291,6 +322,7 @@ class Plan(Model):
     strategy: Strategy = Strategy.RELORA
     refine: Refine = Refine.WHEN_BELOW_GATE
     seed: int = 0
+    granularity: Granularity = Granularity.GLOBAL
     search_budget: int = 20
     validation_samples: int = 512
     alpha: Interval = Interval(min="0", max="1")
@@ -327,6 +359,7 @@ def plan(readaptation: Readaptation) -> Plan:
         "strategy": readaptation.strategy,
         "refine": readaptation.refine,
         "seed": readaptation.seed,
+        "granularity": search.granularity,
         "search_budget": search.budget,
         "validation_samples": search.validation_samples,
         "alpha": search.alpha,

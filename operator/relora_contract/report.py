@@ -11,6 +11,9 @@ from relora_contract.model import Model
 from relora_contract.readaptation import Metric
 from relora_contract.scalars import Decimal, Digest, Timestamp
 
+MAX_MODULES = 8192
+"""Most modules that a report describes, some ten times those of the largest models that are served."""
+
 Step = Literal["delta", "port", "fuse", "recover", "refine"]
 
 
@@ -76,6 +79,25 @@ class Probe(Model):
     seconds: Decimal
 
 
+class Coefficients(Model):
+    """The fusion coefficients of one module."""
+
+    alpha: Decimal
+    beta: Decimal
+
+
+class ModuleFit(Model):
+    """Fusion coefficients of each module, and the probe of the adapter that they make."""
+
+    coefficients: Annotated[dict[str, Coefficients], Field(max_length=MAX_MODULES)]
+    used: bool = Field(description="Whether it is better than (0, 1) and than the best pair for all modules.")
+    steps: int = Field(description="Steps of the fit, one a batch of validation examples.")
+    loss: Decimal
+    standard_error: Decimal
+    count: int
+    seconds: Decimal = Field(description="Of the fit and the probe.")
+
+
 class Seconds(Model):
     """Where the time of a step went, in seconds."""
 
@@ -102,8 +124,11 @@ class StepReport(Model):
     training_state: ArtifactRef | None = None
     outcomes: ArtifactRef | None = Field(default=None, description="Per-example outcomes on the test set.")
     reference_outcomes: ArtifactRef | None = None
-    alpha: Decimal | None = None
+    alpha: Decimal | None = Field(
+        default=None, description="Of the fused adapter; absent where each module has coefficients of its own."
+    )
     beta: Decimal | None = None
+    module_fit: ModuleFit | None = None
     probes: list[Probe] = Field(default_factory=list)
     quality: list[MetricValue] = Field(default_factory=list)
     gates: list[GateEvidence] = Field(default_factory=list)

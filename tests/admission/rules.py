@@ -134,6 +134,16 @@ CASES: dict[str, RuleCase] = {
         accepted=({("min",): "0.5", ("max",): "0.5"}, {("min",): "-1", ("max",): "1e1"}),
         refused=({("min",): "4"}, {("max",): "-1e-1"}),
     ),
+    "PerModule needs a probe of (0, 1), a fit that costs as much as three, and one of its result: "
+    "give a budget of at least 5, or leave granularity out": RuleCase(
+        accepted=(
+            {("budget",): 5},
+            {("budget",): ABSENT},
+            {("granularity",): "Global", ("budget",): 1},
+            {("granularity",): ABSENT, ("budget",): 1},
+        ),
+        refused=({("budget",): 4},),
+    ),
     'give a share between 0 and 1, as in "0.2"': RuleCase(
         accepted=({(): "0.5"},), refused=({(): "0"}, {(): "1"}, {(): "-0.2"})
     ),

@@ -72,6 +72,7 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
             "readaptation": {
                 "strategy": "ReLoRA",
                 "search": {
+                    "granularity": "PerModule",
                     "budget": 8,
                     "validationSamples": 64,
                     "alpha": {"min": "0", "max": "1"},

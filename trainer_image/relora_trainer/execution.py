@@ -20,6 +20,7 @@ from relora_contract.exitcodes import ExitCode
 from relora_contract.report import (
     GateEvidence,
     MetricValue,
+    ModuleFit,
     Notification,
     Probe,
     Step,
@@ -53,6 +54,7 @@ class StepResult:
     reference_outcomes: ArtifactRef | None = None
     alpha: str | None = None
     beta: str | None = None
+    module_fit: ModuleFit | None = None
     probes: list[Probe] = field(default_factory=list)
     quality: list[MetricValue] = field(default_factory=list)
     gates: list[GateEvidence] = field(default_factory=list)

@@ -37,6 +37,10 @@ class ModuleFusion:
     delta_rank: int
     rank: int
 
+    def stacked(self) -> Factors:
+        """Return [B_Δ B_i] and [A_Δ; A_i], of rank r_Δ + r: the exact sum of the two updates, float32."""
+        return Factors((self.q_a.double() @ self.r_a).T.float(), (self.q_b.double() @ self.r_b).float())
+
     def candidate(self, alpha: float, beta: float) -> Factors:
         """Return α·Π_r(ΔΘ) + β·ΔΘ_i as the best rank-r approximation, in balanced float32 factors."""
         coefficients = self.r_b.new_full((self.r_b.shape[1],), beta)
@@ -77,11 +81,15 @@ class Fusion:
             old: The adapter's canonical factors by module; its modules and ranks are the result's.
             delta: The delta's factors by module; a module that it lacks is unchanged.
         """
-        self._modules = {name: prepare(factors, delta.get(name)) for name, factors in old.items()}
+        self.modules = {name: prepare(factors, delta.get(name)) for name, factors in old.items()}
 
     def candidate(self, alpha: float, beta: float) -> dict[str, Factors]:
         """Return Θ_init(α, β) by module."""
-        return {name: module.candidate(alpha, beta) for name, module in self._modules.items()}
+        return self.mixed(dict.fromkeys(self.modules, (alpha, beta)))
+
+    def mixed(self, coefficients: Mapping[str, tuple[float, float]]) -> dict[str, Factors]:
+        """Return Θ_init with an (α, β) of its own for each module."""
+        return {name: module.candidate(*coefficients[name]) for name, module in self.modules.items()}
 
 
 def dora_magnitude(magnitude: Tensor, old_weight: Tensor, old: Factors, new_weight: Tensor, fused: Factors) -> Tensor:

@@ -55,7 +55,7 @@ def collate(sequences: Sequence[tuple[Sequence[int], Sequence[int]]], device: to
 
 
 def completion_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Return the logits that predict the completion tokens, `(n, vocabulary)` float32.
+    """Return the logits that predict the completion tokens, `(n, vocabulary)` float32, or float64 of such a model.
 
     The hidden states are reduced before they enter the output head, so that whatever the architecture does with its
     logits (scaling, soft caps) is kept.
@@ -63,7 +63,7 @@ def completion_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     with _only_positions(model, batch.predicts):
         output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
     logits: Tensor = output.logits[0]
-    return logits.float()
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @contextmanager

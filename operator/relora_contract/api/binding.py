@@ -275,8 +275,15 @@ class StepStatus(Model):
     start_time: Timestamp | None = Field(default=None, description="When its container started.")
     end_time: Timestamp | None = Field(default=None, description="When its container ended.")
     adapter_digest: Digest | None = Field(default=None, description="Manifest digest of the adapter that it published.")
-    alpha: Decimal | None = Field(default=None, description="Share α of the base's delta in its adapter.")
-    beta: Decimal | None = Field(default=None, description="Factor β of the old adapter in its adapter.")
+    alpha: Decimal | None = Field(
+        default=None,
+        description=(
+            "Share α of the base's delta in its adapter; absent where each module has its own, which the report shows."
+        ),
+    )
+    beta: Decimal | None = Field(
+        default=None, description="Factor β of the old adapter in its adapter; absent where each module has its own."
+    )
     quality: Annotated[list[MetricValue], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
         default_factory=list, description="What its gate measured on the test examples."
     )

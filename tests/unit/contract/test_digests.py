@@ -8,7 +8,7 @@ import pytest
 from relora_contract.api.binding import TaskSpec
 from relora_contract.artifacts import ArtifactRef, manifest_ref
 from relora_contract.digests import FileEntry, canonical_json, folder_digest, hex_part, json_digest, sha256_digest
-from relora_contract.readaptation import Gate, Message, Metric, Plan, Readaptation, Task, plan
+from relora_contract.readaptation import Gate, Granularity, Message, Metric, Plan, Readaptation, Task, plan
 from relora_contract.request import DatasetRefs, delta_digest, gates_digest, readaptation_digest
 from relora_contract.serving import ServedAdapter, ServingSet
 
@@ -79,7 +79,7 @@ def test_digest_of_a_delta() -> None:
 
 
 def test_digest_of_a_readaptation() -> None:
-    assert request_digest() == "sha256:a8c25bf9b35097ef856d748e26a1eb727add4c6b182c93a4e3a597f497acd320"
+    assert request_digest() == "sha256:a99e4614071caa3f69730d3ce7f8978fd0aaf9fd850103db99ad598529e04b64"
 
 
 def test_request_digest_pins_contents_not_places() -> None:
@@ -111,6 +111,7 @@ def test_request_digest_of_a_tenants_task_covers_no_places_or_secrets() -> None:
         request_digest(task=TASK.model_copy(update={"max_length": 511})),
         request_digest(wanted=Plan(seed=1)),
         request_digest(wanted=Plan(learning_rate="4e-4")),
+        request_digest(wanted=Plan(granularity=Granularity.PER_MODULE)),
         request_digest(image=IMAGE.replace("trainer", "other")),
     ],
 )

@@ -25,9 +25,20 @@ from samples.laptop import TARGETS, WORDS, run_file, write_laptop
 MakeBase = Callable[..., LlamaForCausalLM]
 
 
-class Silent:
+class Heard:
+    """Progress that remembers how far the fit of the coefficients came, and can stop a step there."""
+
+    def __init__(self) -> None:
+        self.fit: list[tuple[int, int]] = []
+        self.stop = StopSignal()
+        self.stop_at: int | None = None
+
     def update(self, part: str, done: int, total: int, detail: str = "") -> None:
-        pass
+        del detail
+        if part == "fit":
+            self.fit.append((done, total))
+            if done == self.stop_at:
+                self.stop.set()
 
 
 class Laptop:
@@ -35,6 +46,7 @@ class Laptop:
 
     def __init__(self, root: Path, make_base: MakeBase, tokenizer: PreTrainedTokenizerFast) -> None:
         self.root = root
+        self.heard = Heard()
         self.ended: dict[str, Ended] = {}
         write_laptop(root, make_base(), tokenizer)
 
@@ -48,8 +60,8 @@ class Laptop:
                 store=StoreArtifacts(request.store_uri),
                 work=self.root / "work",
                 clock=SystemClock(),
-                progress=Silent(),
-                stop=StopSignal(),
+                progress=self.heard,
+                stop=self.heard.stop,
             )
             return self.ended[step]
 
@@ -117,6 +129,49 @@ def test_below_the_gate_the_coefficients_are_searched(laptop: Laptop) -> None:
     }
     stored = laptop.report("delta").captured_energy
     assert all(float(share) < float(stored[name]) for name, share in fuse.captured_energy.items())
+
+
+PER_MODULE = {
+    "search": {"granularity": "PerModule", "budget": 8},
+    "tuning": {"batchSize": 8, "epochs": 12, "learningRate": "2e-2"},
+}
+
+
+def test_coefficients_of_each_module_are_fitted_probed_and_reported(laptop: Laptop) -> None:
+    laptop.run(gates=[{"metric": "Loss", "threshold": "0"}], readaptation=PER_MODULE)
+    fuse = laptop.report("fuse")
+    fit = fuse.module_fit
+    assert fit is not None
+    assert fit.coefficients.keys() == fuse.captured_energy.keys()
+    assert all(0 <= float(pair.alpha) <= 1 and 0 <= float(pair.beta) <= 3 for pair in fit.coefficients.values())
+    assert len({pair.beta for pair in fit.coefficients.values()}) > 1
+    assert 0 < fit.steps <= laptop.heard.fit[-1][1]
+    assert len(fuse.probes) <= 2  # a budget of 8 less two passes and the probe of the fit
+    best = min(float(probe.loss) for probe in fuse.probes if probe.count == fit.count)
+    assert fit.used
+    assert float(fit.loss) < best
+    assert (fuse.alpha, fuse.beta) == (None, None)
+    assert fuse.artifact is not None
+    assert laptop.report("recover").training_state is not None
+
+
+def test_an_interrupted_fit_continues_where_it_stopped(laptop: Laptop) -> None:
+    laptop.heard.stop_at = 1
+    ended = laptop.run(gates=[{"metric": "Loss", "threshold": "0"}], readaptation=PER_MODULE)
+    assert ended.exit_code is ExitCode.STOPPED
+    laptop.heard.stop, laptop.heard.stop_at = StopSignal(), None
+    laptop.run(gates=[{"metric": "Loss", "threshold": "0"}], readaptation=PER_MODULE)
+    steps = [done for done, _ in laptop.heard.fit]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) > 1
+
+
+def test_a_training_too_short_for_a_fit_gets_one_pair_and_a_warning(laptop: Laptop) -> None:
+    short = {"search": PER_MODULE["search"], "tuning": {"batchSize": 8, "epochs": 1}}
+    laptop.run(gates=[{"metric": "Loss", "threshold": "0"}], readaptation=short)
+    fuse = laptop.report("fuse")
+    assert fuse.module_fit is None
+    assert any("neither budget nor time" in warning for warning in fuse.warnings)
 
 
 def test_training_recovers_what_the_gate_asks_for(laptop: Laptop) -> None:

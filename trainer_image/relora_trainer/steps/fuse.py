@@ -2,23 +2,31 @@
 
 Every probe evaluates the truncated candidate that would be trained and served. When no candidate is better than
 (0, 1) by more than one paired standard error, the initialization is (0, 1) in balanced factors.
+
+With `granularity: PerModule` a part of the search's budget and time is kept for a fit of the coefficients of each
+module, which starts at the best pair for all of them. What it finds is used when it is better than that pair and than
+(0, 1), again by more than one paired standard error each. The step's α and β are then absent: no pair describes it.
 """
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from relora_contract.readaptation import Interval, Plan
-from relora_contract.report import Probe
+from relora_contract.readaptation import Granularity, Interval
+from relora_contract.report import Coefficients, ModuleFit, Probe
+from relora_trainer.coefficient_fit import TRAINING_COST, CoefficientFit, affordable_passes, probes_of
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.delta import Delta, open_delta
 from relora_trainer.errors import ConfigurationError
 from relora_trainer.execution import StepContext, StepResult
 from relora_trainer.factor_files import write_factors
+from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
 from relora_trainer.items import ItemSet
 from relora_trainer.readapting import Readapting
 from relora_trainer.search import (
     PORT,
+    TIME_SHARE,
     Box,
     Candidate,
     Observation,
@@ -32,8 +40,8 @@ from relora_trainer.search import (
 from relora_trainer.session import Session
 
 HISTORY = "history.json"
-TRAINING_COST = 2.5
-"""Cost of a forward and a backward pass against a forward pass alone."""
+FIT = "fit.json"
+NO_FIT = "neither budget nor time allow a fit of each module's coefficients: one pair was searched for all of them"
 
 
 def run(context: StepContext) -> StepResult:
@@ -45,22 +53,26 @@ def run(context: StepContext) -> StepResult:
     energy = delta.captured_energy(changes, work.ranks)
     fusion = Fusion(adapter.factors, changes)
     session = work.open()
-    items = session.encoder.encode(work.parts.search)
+    coefficients = CoefficientSearch(work, session, fusion, session.encoder.encode(work.parts.search))
     with context.stopwatch.part("search"):
-        history = _search(work, session, fusion, items)
-    winner = best(history)
-    improved = is_better(winner, history[0])
+        history = coefficients.search()
+        fitted = coefficients.fit(history)
+    per_module = fitted is not None and fitted.is_used(history)
+    winner, port = best(history), history[0]
+    improved = per_module or is_better(winner, port)
     alpha, beta = (winner.alpha, winner.beta) if improved else PORT
-    initial = fusion.candidate(alpha, beta)
+    initial = fusion.mixed(fitted.coefficients) if fitted and per_module else fusion.candidate(alpha, beta)
     folder = work.scratch("fuse-init")
     write_factors(folder, initial)
-    texts = (decimal_text(alpha), decimal_text(beta))
+    texts = (None, None) if per_module else (decimal_text(alpha), decimal_text(beta))
     found = StepResult(
         training_state=work.publish(folder, "TrainingState"),
         alpha=texts[0],
         beta=texts[1],
+        module_fit=_module_fit(fitted, used=per_module) if fitted else None,
         probes=[_probe(observation) for observation in history],
         captured_energy={name: decimal_text(share) for name, share in energy.items()},
+        warnings=[NO_FIT] if work.item.plan.granularity is Granularity.PER_MODULE and not fitted else [],
     )
     if not improved:
         return found
@@ -69,8 +81,10 @@ def run(context: StepContext) -> StepResult:
     return replace(
         judged,
         training_state=found.training_state,
+        module_fit=found.module_fit,
         probes=found.probes,
         captured_energy=found.captured_energy,
+        warnings=found.warnings,
     )
 
 
@@ -82,46 +96,115 @@ def _delta(work: Readapting) -> Delta:
         return open_delta(work.workspace.state(ref))
 
 
-def _search(work: Readapting, session: Session, fusion: Fusion, items: ItemSet) -> list[Observation]:
-    plan = work.item.plan
-    path = work.checkpoint / HISTORY
-    history = load_history(path.read_text()) if path.is_file() else []
-    if not history:
-        history = [_observe(work, session, fusion, items, Candidate(*PORT, len(items.items)))]
-        _save(work, history)
-    search = Search(
-        Box(_interval(plan.alpha), _interval(plan.beta)),
-        budget=plan.search_budget,
-        items=len(items.items),
-        seed=plan.seed,
-        training_seconds=_training_seconds(plan, len(work.parts.train), history[0]),
-        history=history,
-    )
-    while not isinstance(asked := search.ask(), Stop):
-        search.tell(_observe(work, session, fusion, items, asked))
-        _save(work, search.history)
-        loss = best(search.history).loss.value
-        work.context.progress.update("search", len(search.history), search.budget, f"best loss {loss:.4f}")
-    return search.history
+@dataclass(frozen=True)
+class Fitted:
+    """Coefficients of each module, and a full probe of the truncated candidate that they make.
+
+    Attributes:
+        coefficients: α_m and β_m by module.
+        steps: Of the fit.
+        seconds: Of the fit; the probe has its own.
+        probe: Its α and β are the means.
+    """
+
+    coefficients: Mapping[str, tuple[float, float]]
+    steps: int
+    seconds: float
+    probe: Observation
+
+    def is_used(self, history: list[Observation]) -> bool:
+        """Tell whether it is better than (0, 1) and than the best pair for all modules."""
+        return is_better(self.probe, history[0]) and is_better(self.probe, best(history))
 
 
-def _observe(work: Readapting, session: Session, fusion: Fusion, items: ItemSet, candidate: Candidate) -> Observation:
-    clock = work.context.clock
-    start = clock.monotonic()
-    session.lora.set_factors(fusion.candidate(candidate.alpha, candidate.beta))
-    nll, tokens = session.scorer.losses(items, candidate.items, lambda *_: work.context.stop.check())
-    return Observation(candidate.alpha, candidate.beta, nll, tokens, clock.monotonic() - start)
+class CoefficientSearch:
+    """The search of one adapter's coefficients; what it learns is kept in the step's checkpoints."""
 
+    def __init__(self, work: Readapting, session: Session, fusion: Fusion, items: ItemSet) -> None:
+        self._work = work
+        self._plan = work.item.plan
+        self._session = session
+        self._fusion = fusion
+        self._items = items
+        self._box = Box(_interval(self._plan.alpha), _interval(self._plan.beta))
 
-def _save(work: Readapting, history: list[Observation]) -> None:
-    (work.checkpoint / HISTORY).write_text(dump_history(history))
-    if work.context.checkpoints.is_due():
-        work.context.checkpoints.save()
+    def search(self) -> list[Observation]:
+        """Search the pair for all modules, within what the fit leaves of budget and time."""
+        path = self._work.checkpoint / HISTORY
+        history = load_history(path.read_text()) if path.is_file() else []
+        if not history:
+            history = [self._observe(Candidate(*PORT, len(self._items.items)))]
+            self._save(history)
+        reserved = probes_of(self._passes())
+        search = Search(
+            self._box,
+            budget=max(1, math.floor(self._plan.search_budget - reserved)),
+            items=len(self._items.items),
+            seed=self._plan.seed,
+            training_seconds=(self._affordable() - reserved) * history[0].seconds / TIME_SHARE,
+            history=history,
+        )
+        while not isinstance(asked := search.ask(), Stop):
+            search.tell(self._observe(asked))
+            self._save(search.history)
+            loss = best(search.history).loss.value
+            self._work.context.progress.update("search", len(search.history), search.budget, f"best loss {loss:.4f}")
+        return search.history
 
+    def fit(self, history: list[Observation]) -> Fitted | None:
+        """Fit the coefficients of each module, from the best pair on. None: the plan or its budget has no room."""
+        passes = self._passes()
+        if not passes:
+            return None
+        context, winner, path = self._work.context, best(history), self._work.checkpoint / FIT
+        fit = CoefficientFit(
+            self._session.model,
+            self._fusion,
+            self._items,
+            self._box,
+            start=(winner.alpha, winner.beta),
+            passes=passes,
+            seed=self._plan.seed,
+        )
+        if path.is_file():
+            fit.restore(path)
 
-def _training_seconds(plan: Plan, examples: int, port: Observation) -> float:
-    """Estimate the time of both stages from the time of the first probe."""
-    return plan.epochs * examples * TRAINING_COST * port.seconds / len(port.nll)
+        def after_step(loss: float) -> None:
+            context.progress.update("fit", fit.step_count, fit.total_steps, f"loss {loss:.4f}")
+            if context.checkpoints.is_due():
+                fit.save(path)
+                context.checkpoints.save()
+
+        spent = sum(probe.seconds for probe in history)
+        left = (self._affordable() - 1) * history[0].seconds - spent  # the one is the probe that follows
+        fit.run(seconds=left, clock=context.clock.monotonic, after_step=after_step)
+        coefficients = fit.coefficients()
+        alpha, beta = (sum(side) / len(coefficients) for side in zip(*coefficients.values(), strict=True))
+        candidate = Candidate(alpha, beta, len(self._items.items))
+        probe = self._observe(candidate, self._fusion.mixed(coefficients))
+        return Fitted(coefficients, fit.step_count, fit.seconds, probe)
+
+    def _affordable(self) -> float:
+        """Return how many full probes take the share of the time that search and fit may take, of both stages' time."""
+        plan, examples = self._plan, len(self._work.parts.train)
+        return TIME_SHARE * TRAINING_COST * plan.epochs * examples / len(self._items.items)
+
+    def _passes(self) -> int:
+        if self._plan.granularity is not Granularity.PER_MODULE:
+            return 0
+        return affordable_passes(min(self._plan.search_budget, self._affordable()))
+
+    def _observe(self, candidate: Candidate, factors: Mapping[str, Factors] | None = None) -> Observation:
+        clock, stop = self._work.context.clock, self._work.context.stop
+        start = clock.monotonic()
+        self._session.lora.set_factors(factors or self._fusion.candidate(candidate.alpha, candidate.beta))
+        nll, tokens = self._session.scorer.losses(self._items, candidate.items, lambda *_: stop.check())
+        return Observation(candidate.alpha, candidate.beta, nll, tokens, clock.monotonic() - start)
+
+    def _save(self, history: list[Observation]) -> None:
+        (self._work.checkpoint / HISTORY).write_text(dump_history(history))
+        if self._work.context.checkpoints.is_due():
+            self._work.context.checkpoints.save()
 
 
 def _interval(interval: Interval) -> tuple[float, float]:
@@ -138,4 +221,20 @@ def _probe(observation: Observation) -> Probe:
         standard_error=decimal_text(error),
         count=loss.count,
         seconds=optional_decimal(observation.seconds) or "0",
+    )
+
+
+def _module_fit(fitted: Fitted, *, used: bool) -> ModuleFit:
+    loss = _probe(fitted.probe)
+    return ModuleFit(
+        coefficients={
+            name: Coefficients(alpha=decimal_text(alpha), beta=decimal_text(beta))
+            for name, (alpha, beta) in fitted.coefficients.items()
+        },
+        used=used,
+        steps=fitted.steps,
+        loss=loss.loss,
+        standard_error=loss.standard_error,
+        count=loss.count,
+        seconds=decimal_text(fitted.seconds + fitted.probe.seconds),
     )
