@@ -61,7 +61,7 @@ class FailureBudget(Model):
         default=None,
         description=(
             "A number of bindings, or a percentage of those that have passed or failed. The failures that count are "
-            "GateFailed, NonFiniteLoss, AdaptationFailed, Incompatible, RolledBack and RolloutFailed. Default 10%."
+            "GateFailed, NonFiniteLoss, AdaptationFailed, Incompatible and RolledBack. Default 10%."
         ),
     )
     minimum_sample: Annotated[int, Field(ge=1, le=100_000)] | None = Field(

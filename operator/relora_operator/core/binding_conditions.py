@@ -15,7 +15,7 @@ from relora_operator.core.observed import NamespaceView
 from relora_operator.core.obstacles import Obstacle
 from relora_operator.core.pairs import Pair, awaits_better, offer
 from relora_operator.core.reasons import REGISTRY, Blame, Reason, parse_reason
-from relora_operator.core.serving import Seat
+from relora_operator.core.serving import SERVER_WIDE, Seat
 
 _VERDICT_REASONS = {
     Verdict.PASSED: Reason.GATE_PASSED,
@@ -237,10 +237,13 @@ def _evaluated(outlook: Outlook, up_to_date: Wanted) -> Wanted:
 def _stalled(ready: Wanted, up_to_date: Wanted, policy: UpdatePolicy) -> Wanted | None:
     """Return what only a person can resolve.
 
-    A failed upgrade is no such thing while the old pair serves, unless the owner wants it to be.
+    While the old pair serves, a failed upgrade is no such thing, unless the owner wants it to be, and what keeps the
+    whole server from moving is for its owner to resolve: the server's own condition Stalled says so.
     """
     if ready.status != "True":
         return ready if REGISTRY[ready.reason].to_repair else None
+    if up_to_date.reason in SERVER_WIDE:
+        return None
     entry = REGISTRY[up_to_date.reason]
     failed = entry.blame is Blame.RELEASE and up_to_date.reason is not Reason.RELEASE_HALTED
     degraded = failed and policy.on_failure is OnFailure.DEGRADE

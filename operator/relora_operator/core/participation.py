@@ -17,9 +17,6 @@ from relora_operator.core.pairs import Pair, awaits_better, baseline, releases_a
 from relora_operator.core.reasons import REGISTRY, Reason, parse_reason
 from relora_operator.core.snapshot import ReleaseSnapshot
 
-NOT_ROLLED_OUT = (Reason.ROLLED_BACK, Reason.ROLLOUT_FAILED)
-"""A gate was passed, and the roll-out failed; a pair that waits for other members of its server has not failed."""
-
 
 class Stage(Enum):
     """Where a binding is on its way to a release."""
@@ -60,7 +57,7 @@ class Participant:
             return Stage.PROMOTED
         if candidate is not None and candidate.release_name == self.release:
             if candidate.adapter is not None and not awaits_better(self.binding, candidate):
-                return Stage.FAILED if self.told in NOT_ROLLED_OUT else Stage.PASSED
+                return Stage.FAILED if self.told is Reason.ROLLED_BACK else Stage.PASSED
             if candidate.reason is not None:
                 return Stage.FAILED
             if active(candidate):

@@ -85,7 +85,7 @@ REGISTRY: dict[Reason, Entry] = {
     ),
     Reason.NO_BINDINGS: Entry(
         conditions=(_RELEASE[2], *_SERVER),
-        meaning="No binding takes part. A server without bindings keeps the set that it has.",
+        meaning="No binding takes part. A server without bindings is ready for them and keeps the set that it has.",
         remedy="Create an AdapterBinding for the model, and let its serverRef name the server.",
     ),
     Reason.PROMOTED: _good(
@@ -341,13 +341,10 @@ REGISTRY: dict[Reason, Entry] = {
         "The message tells why the new pods did not get ready. Then set the annotation relora.dev/retryRequestedAt "
         "of the AdapterServer to a new value.",
     ),
-    Reason.ROLLOUT_FAILED: replace(
-        _owner(
-            (*_BINDING, *_SERVER),
-            "The roll-out of the first set did not end in time, or that of the previous set after a failure did not.",
-            "The message tells why the pods do not get ready. The operator keeps watching: nothing else is to be done.",
-        ),
-        spends_budget=True,
+    Reason.ROLLOUT_FAILED: _owner(
+        _SERVER,
+        "The roll-out of the first set did not end in time, or that of the previous set after a failure did not.",
+        "The message tells why the pods do not get ready. The operator keeps watching: nothing else is to be done.",
     ),
     Reason.SERVER_BLOCKED: _release(
         _BINDING,

@@ -63,6 +63,8 @@ def _ready(report: Report, up_to_date: Wanted) -> Wanted:
         return false(kind, report.refusal.reason, report.refusal.message)
     if current is not None and _serves(report):
         return true(kind, Reason.PROMOTED, f"{current.adapters} adapters on release {current.release_name}")
+    if current is None and up_to_date.reason is Reason.NO_BINDINGS:
+        return true(kind, Reason.NO_BINDINGS, up_to_date.message)  # nothing is asked of it: no one waits for a set
     if up_to_date.status == "True":
         return false(kind, Reason.ROLLING_OUT, "the set is not on the target")
     return false(kind, up_to_date.reason, up_to_date.message)
@@ -75,8 +77,7 @@ def _up_to_date(report: Report) -> Wanted:
         return false(kind, told.reason, told.message)
     current = report.rollout.current
     if report.members == 0:
-        message = "no binding that is admitted names the server"
-        return (true if current is not None else false)(kind, Reason.NO_BINDINGS, message)
+        return true(kind, Reason.NO_BINDINGS, "no binding that is admitted names the server")
     if current is None:
         return false(kind, Reason.AWAITING_BINDINGS, "no binding has an adapter for the server's release yet")
     return true(kind, Reason.NEWEST_RELEASE, f"on release {current.release_name}")

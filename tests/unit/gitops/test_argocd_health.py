@@ -42,7 +42,8 @@ def test_every_status_that_was_ever_written_has_the_health_that_flux_sees(name: 
         ("InvalidData", "AdapterBinding", "Degraded"),
         ("TargetNotFound", "AdapterServer", "Degraded"),
         ("ForkedLineage", "BaseModelRelease", "Degraded"),
-        ("NoBindings", "AdapterServer", "Progressing"),
+        ("RollingOut", "AdapterServer", "Progressing"),
+        ("NoBindings", "AdapterServer", "Healthy"),
     ],
 )
 def test_the_message_tells_what_goes_on(reason: str, kind: str, status: str) -> None:
