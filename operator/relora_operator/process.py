@@ -32,6 +32,7 @@ from relora_operator.loop.intake import Intake
 from relora_operator.loop.live import LiveReader
 from relora_operator.loop.queue import WorkQueue
 from relora_operator.loop.reconcile import Reconciler
+from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.resync import NotInstalledError, Resync
 from relora_operator.loop.state import State
 from relora_operator.metrics import LEADER, QUEUE_LENGTH, RESYNC_AGE, BindingCounts
@@ -99,18 +100,21 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
     )
     limiter = RateLimiter(rate=settings.writes_per_second, burst=settings.write_burst, clock=elapsed)
     client = Client(transport, limiter=limiter, fence=election.fence)
-    state, queue, grants = State(), WorkQueue(clock=elapsed), Grants()
+    state, queue, grants, refusals = State(), WorkQueue(clock=elapsed), Grants(), RefusalMemory(now)
     intake = Intake(state, queue)
     resync = Resync(state=state, client=client, intake=intake, interval_seconds=settings.resync_seconds, clock=elapsed)
     reconciler = Reconciler(
         queue=queue,
-        gatherer=Gatherer(state=state, client=client, grants=grants, operator_namespace=settings.namespace),
+        gatherer=Gatherer(
+            state=state, client=client, grants=grants, refusals=refusals, operator_namespace=settings.namespace
+        ),
         executor=Executor(
             state=state,
             client=client,
             intake=intake,
             queue=queue,
             grants=grants,
+            refusals=refusals,
             events=EventRecorder(client, instance=identity, now=now),
         ),
         live=LiveReader(state=state, client=client, intake=intake, operator_namespace=settings.namespace),

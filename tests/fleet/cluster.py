@@ -151,5 +151,6 @@ def _stuck(name: str, world: World) -> None:
 
 
 def _only_time_helps(world: World) -> bool:
-    retrying = any(world.condition(binding, "UpToDate") == "False/Retrying" for binding in world.bindings.values())
+    waiting = ("False/Retrying", "False/JobRefused") if not world.refusing else ("False/Retrying",)
+    retrying = any(world.condition(binding, "UpToDate") in waiting for binding in world.bindings.values())
     return retrying and not any(job.view.deleting for job in world.jobs.values())

@@ -183,6 +183,8 @@ class Identity:
             tuple(_job(world, key) for key in sorted(world.jobs)),
             tuple(_target(world, key) for key in sorted(world.targets)),
             tuple((release, tuple(sorted(keys))) for release, keys in sorted(world.grants.items()) if keys),
+            tuple(sorted(world.refusing)),
+            tuple(sorted((key, job, refusal.again_at > world.now) for (key, job), refusal in world.refusals.items())),
             tuple(sorted((*key, str(report.verdict)) for key, report in world.reports.items())),
         )
 

@@ -23,6 +23,7 @@ from relora_operator.core.actions import Action, EmitEvent, Key, Plan
 from relora_operator.core.decide import DECISIONS
 from relora_operator.core.membership import server_key
 from relora_operator.core.observed import JobView, NamespaceView, TargetView
+from relora_operator.core.refusals import JobRefusal
 from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerContext, ServerSnapshot
 
 Watched = BaseModelRelease | AdapterBinding | AdapterServer
@@ -60,6 +61,9 @@ class World:
     jobs: dict[tuple[str, str], SimJob] = field(default_factory=dict)
     targets: dict[tuple[str, str], SimTarget] = field(default_factory=dict)
     grants: dict[str, frozenset[Key]] = field(default_factory=dict)
+    refusing: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Status and words of the API server's answer to every creation of a Job, by namespace."""
+    refusals: dict[tuple[Key, str], JobRefusal] = field(default_factory=dict)
     reports: dict[tuple[str, str], Notification] = field(default_factory=dict)
     """What the store holds, by request digest and step."""
     executed: list[tuple[str, str]] = field(default_factory=list)
@@ -147,6 +151,7 @@ class World:
     def restart_operator(self) -> None:
         """Lose everything that the operator has in memory."""
         self.grants = {}
+        self.refusals = {}
         self.crash_after = None
 
     def wait(self, *, seconds: float) -> World:
@@ -224,6 +229,7 @@ class World:
                 granted=self.grants.get(key.name, frozenset()),
                 servers=tuple(self.servers.values()),
                 profiles=self.profiles,
+                refusals=self._refusals_of(key),
             )
         if key.kind == "AdapterServer":
             server = self.servers[key]
@@ -261,7 +267,11 @@ class World:
             server=context,
             jobs=self._jobs_of(binding.metadata.uid),
             granted=any(key in granted for granted in self.grants.values()),
+            refusals=self._refusals_of(key),
         )
+
+    def _refusals_of(self, key: Key) -> dict[str, JobRefusal]:
+        return {job: refusal for (owner, job), refusal in self.refusals.items() if owner == key}
 
     def _members(self, server: Key) -> tuple[AdapterBinding, ...]:
         return tuple(binding for binding in self.bindings.values() if server_key(binding) == server)

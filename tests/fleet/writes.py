@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fleet.invariants import ready_is_true_only_when_served
@@ -17,6 +18,8 @@ from relora_operator.core.actions import (
     SetJobTtl,
     WriteStatus,
 )
+from relora_operator.core.refusals import JobRefusal
+from relora_operator.loop.refusals import PAUSE_SECONDS
 
 if TYPE_CHECKING:
     from fleet.world import World
@@ -30,6 +33,11 @@ def execute(world: World, action: Action) -> bool:
             return True
         case EmitEvent():
             world.events.append(action)
+            return True
+        case CreateJob() if action.namespace in world.refusing:
+            status, answer = world.refusing[action.namespace]
+            again_at = world.now + timedelta(seconds=PAUSE_SECONDS)
+            world.refusals[action.owner, action.name] = JobRefusal(status=status, answer=answer, again_at=again_at)
             return True
         case WriteStatus() | CreateJob() | DeleteJob() | SetJobTtl() | ApplyServingSet():
             done = _write(world, action)
@@ -69,6 +77,7 @@ def _write_status(world: World, action: WriteStatus) -> bool:
 
 
 def _create(world: World, action: CreateJob) -> bool:
+    world.refusals.pop((action.owner, action.name), None)
     created = job_from(action.manifest, f"job-{world.next_version()}", world.next_version(), world.now)
     existing = world.jobs.get((action.namespace, action.name))
     if existing is not None:

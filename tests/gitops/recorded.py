@@ -6,12 +6,14 @@ from functools import cache, partial
 from unittest.mock import patch
 
 from fleet.builders import make_binding, make_release, make_server
-from fleet.world import Watched, World
+from fleet.world import OPERATOR_NAMESPACE, Watched, World
 from gitops.kstatus import Document
 from relora_contract.wellknown import GROUP, VERSION
 from relora_operator.core.reasons import Reason
 from unit.operator_core.test_every_reason import (
     FIRST,
+    INVALID,
+    QUOTA,
     SECOND,
     STORIES,
     Told,
@@ -19,6 +21,7 @@ from unit.operator_core.test_every_reason import (
     of_binding,
     of_release,
     of_server,
+    refusing,
     served,
     started,
     stuck,
@@ -116,6 +119,8 @@ _FURTHER: dict[str, Callable[[], Told]] = {
     "server deleted": lambda: _without_a_server(served()),
     "previous set stuck": _previous_set_stuck,
     "no members left": _members_leave,
+    "delta refused": lambda: of_release(started(refusing(alone(), QUOTA, OPERATOR_NAMESPACE)), "Ready"),
+    "delta invalid": lambda: of_release(started(refusing(alone(), INVALID, OPERATOR_NAMESPACE)), "Ready"),
     "suspended release": _suspended_release,
     "suspended server": partial(_suspended_server, in_use=True),
     "server suspended at first": partial(_suspended_server, in_use=False),

@@ -22,8 +22,12 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateJob:
-    """Create a Job; AlreadyExists is success when the existing Job has the same owner."""
+    """Create a Job; AlreadyExists is success when the existing Job has the same owner.
 
+    A Job that the server refuses is remembered, and `owner` is decided on again.
+    """
+
+    owner: Key
     namespace: str
     name: str
     manifest: Mapping[str, JsonValue]

@@ -149,7 +149,9 @@ def _job_actions(
         yield deletion(progress.job)
     if following.create is not None:
         create = following.create
-        yield CreateJob(namespace=create.namespace, name=create.name, manifest=create.manifest)
+        yield CreateJob(
+            owner=binding_key(snapshot.binding), namespace=create.namespace, name=create.name, manifest=create.manifest
+        )
 
 
 def _concerned(snapshot: BindingSnapshot, before: AdapterBindingStatus, after: AdapterBindingStatus) -> Iterator[Key]:

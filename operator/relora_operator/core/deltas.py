@@ -8,7 +8,7 @@ from relora_contract.api.meta import LocalRef
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease, DeltaStatus
 from relora_contract.artifacts import ArtifactRef
-from relora_operator.core.actions import Action, CreateJob
+from relora_operator.core.actions import Action, CreateJob, Key
 from relora_operator.core.attempts import (
     active,
     assess,
@@ -26,6 +26,7 @@ from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.observed import JobView
 from relora_operator.core.participation import Participant
 from relora_operator.core.reasons import Reason
+from relora_operator.core.refusals import JobRefusal, Refusals, due
 from relora_operator.core.times import timestamp
 from relora_operator.core.work import DeltaWork, image_digest, label_of
 from relora_operator.manifests.jobs import JobManifest, delta_job
@@ -42,6 +43,8 @@ class Deltas:
     records: tuple[DeltaStatus, ...]
     actions: tuple[Action, ...] = ()
     look_again_at: datetime | None = None
+    refusal: JobRefusal | None = None
+    """Why one of the Jobs does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class _Followed:
     record: DeltaStatus
     actions: tuple[Action, ...] = ()
     look_again_at: datetime | None = None
+    refusal: JobRefusal | None = None
 
 
 def demanded(participants: Iterable[Participant]) -> dict[str, ArtifactRef]:
@@ -73,6 +77,7 @@ def advance(
     namespace: str,
     may_start: bool,
     now: datetime,
+    refusals: Refusals,
 ) -> Deltas:
     """Follow the Jobs of the deltas, and start those that are demanded if any may start now."""
     wanted = {
@@ -88,6 +93,7 @@ def advance(
             namespace=namespace,
             may_start=may_start,
             now=now,
+            refusals=refusals,
         )
         for record in _records(release, wanted, jobs)
     ]
@@ -97,6 +103,7 @@ def advance(
         records=records,
         actions=(*_cleanup(release, records, jobs), *(action for one in followed for action in one.actions)),
         look_again_at=min(times, default=None),
+        refusal=next((one.refusal for one in followed if one.refusal is not None), None),
     )
 
 
@@ -139,6 +146,7 @@ def _follow(
     namespace: str,
     may_start: bool,
     now: datetime,
+    refusals: Refusals,
 ) -> _Followed:
     if work is not None:
         record = retried(record, retry_request(work.target.metadata))
@@ -152,7 +160,7 @@ def _follow(
             followed = _judged(record, judgement, mine.current, now)
             if judgement.standing is Standing.LOST and mine.report is None and work is not None:
                 create = _job(work, record.attempt, profile, namespace, report=True)
-                return _Followed(record=followed.record, actions=(_created(create),))
+                return _created(followed.record, create, work, refusals, now)
             return followed
     if not may_start or work is None or record.digest is not None or record.reason is not None:
         return _Followed(record=record)
@@ -163,7 +171,7 @@ def _follow(
     if any((job.live or job.deleting) and job.request_digest_prefix == request for job in jobs):
         return _Followed(record=record)
     create = _job(work, next_attempt(record), profile, namespace, report=False)
-    return _Followed(record=started(record, create.name, now), actions=(_created(create),))
+    return _created(started(record, create.name, now), create, work, refusals, now)
 
 
 def _judged(record: DeltaStatus, judgement: Judgement, job: JobView, now: datetime) -> _Followed:
@@ -185,8 +193,17 @@ def _job(work: DeltaWork, attempt: int, profile: TrainerProfile, namespace: str,
     return delta_job(work, attempt, delta_request(work, profile), profile, namespace=namespace, report=report)
 
 
-def _created(job: JobManifest) -> CreateJob:
-    return CreateJob(namespace=job.namespace, name=job.name, manifest=job.manifest)
+def _created(record: DeltaStatus, job: JobManifest, work: DeltaWork, refusals: Refusals, now: datetime) -> _Followed:
+    """Create the Job, or wait for the next try at one that the API server refused."""
+    refusal = refusals.get(job.name)
+    owner = Key("BaseModelRelease", "", work.target.metadata.name)
+    create = CreateJob(owner=owner, namespace=job.namespace, name=job.name, manifest=job.manifest)
+    return _Followed(
+        record=record,
+        actions=(create,) if due(refusal, now) else (),
+        look_again_at=refusal.again_at if refusal is not None else None,
+        refusal=refusal,
+    )
 
 
 def _cleanup(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from relora_contract.api.binding import Candidate
+from relora_contract.api.binding import BindingConditionType, Candidate
 from relora_contract.api.profile import TrainerProfile
 from relora_operator.core.attempts import active, ended, next_attempt, started
 from relora_operator.core.candidate import unfinished_reset
@@ -11,6 +11,7 @@ from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.obstacles import Obstacle, delta_digest_of, obstacle
 from relora_operator.core.progress import Progress
 from relora_operator.core.reasons import Reason
+from relora_operator.core.refusals import due, recorded
 from relora_operator.core.serving import Seat
 from relora_operator.core.snapshot import BindingSnapshot
 from relora_operator.core.work import ReadaptationWork
@@ -38,7 +39,28 @@ def next_job(
     place: Seat | None,
     now: datetime,
 ) -> Next:
-    """Return what follows. `work` is what the binding asks for now; it may differ from what the candidate is for."""
+    """Return what follows. `work` is what the binding asks for now; it may differ from what the candidate is for.
+
+    A Job that the API server refused is tried again at the pace of people, and until it exists that is what is told.
+    """
+    following = _unrefused(snapshot, progress, work, profile=profile, place=place, now=now)
+    create = following.create
+    told = _refusal(snapshot, create.name) if create is not None else None
+    if create is None or told is None:
+        return following
+    tried = create if due(snapshot.refusals.get(create.name), now) else None
+    return replace(following, create=tried, waiting=told)
+
+
+def _unrefused(
+    snapshot: BindingSnapshot,
+    progress: Progress,
+    work: ReadaptationWork | None,
+    *,
+    profile: TrainerProfile | None,
+    place: Seat | None,
+    now: datetime,
+) -> Next:
     candidate, judgement = progress.candidate, progress.judgement
     if candidate is None:
         return Next()
@@ -72,12 +94,26 @@ def _attempt(
     except RequestTooLargeError as error:
         return Next(candidate=candidate, waiting=Obstacle(Reason.REQUEST_TOO_LARGE, str(error)))
     if waiting is not None or create is None:
-        return Next(candidate=candidate, waiting=waiting)
+        told = _refusal(snapshot, create.name) if create is not None else None
+        return Next(candidate=candidate, waiting=told or waiting)
     return Next(
         candidate=started(unfinished_reset(candidate), create.name, now),
         create=create,
         waiting=Obstacle(Reason.STARTING, f"Job {create.name} is created"),
     )
+
+
+def _refusal(snapshot: BindingSnapshot, job: str) -> Obstacle | None:
+    """Return what is told of a Job that the API server refused the last time."""
+    refusal = snapshot.refusals.get(job)
+    if refusal is not None:
+        return Obstacle(refusal.reason, refusal.message, refusal.again_at)
+    before = snapshot.binding.status
+    told = recorded(before.conditions, BindingConditionType.UP_TO_DATE)
+    same = (
+        before.candidate is not None and before.candidate.job_ref is not None and before.candidate.job_ref.name == job
+    )
+    return Obstacle(told.reason, told.message) if told is not None and same else None
 
 
 def _worth_watching(judgement: Judgement | None, own: ReadaptationWork | None) -> bool:

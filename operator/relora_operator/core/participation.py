@@ -15,6 +15,7 @@ from relora_operator.core.lineage import Chain
 from relora_operator.core.membership import binding_key
 from relora_operator.core.pairs import Pair, awaits_better, baseline, releases_after
 from relora_operator.core.reasons import REGISTRY, Reason, parse_reason
+from relora_operator.core.refusals import REFUSED
 from relora_operator.core.snapshot import ReleaseSnapshot
 
 
@@ -60,6 +61,8 @@ class Participant:
                 return Stage.FAILED if self.told is Reason.ROLLED_BACK else Stage.PASSED
             if candidate.reason is not None:
                 return Stage.FAILED
+            if self.refused:
+                return Stage.PENDING
             if active(candidate):
                 return Stage.QUEUED if self.told is Reason.QUEUED else Stage.RUNNING
         return self._without_job
@@ -92,15 +95,24 @@ class Participant:
         return parse_reason(named) or self.told or Reason.ADAPTATION_FAILED
 
     @property
+    def refused(self) -> bool:
+        """Whether the API server refuses the binding's Job."""
+        return self._attempting and self.told in REFUSED
+
+    @property
     def holds_slot(self) -> bool:
         """Whether a Job of the binding for this release may run."""
+        return self._attempting and not self.refused
+
+    @property
+    def _attempting(self) -> bool:
         candidate = self.binding.status.candidate
         return candidate is not None and candidate.release_name == self.release and active(candidate)
 
     @property
     def wants_slot(self) -> bool:
-        """Whether only a slot keeps the binding's Job from starting."""
-        return self.stage is Stage.QUEUED and not self.holds_slot
+        """Whether the binding's Job could start with a slot, or could be tried again."""
+        return self.refused or (self.stage is Stage.QUEUED and not self.holds_slot)
 
     @property
     def wants_delta(self) -> bool:

@@ -86,6 +86,8 @@ class Reason(StrEnum):
     INCOMPATIBLE = "Incompatible"
     INTEGRITY_FAILED = "IntegrityFailed"
     INVALID_DATA = "InvalidData"
+    JOB_INVALID = "JobInvalid"
+    JOB_REFUSED = "JobRefused"
     NON_FINITE_LOSS = "NonFiniteLoss"
     OUT_OF_MEMORY = "OutOfMemory"
     PREFLIGHT_FAILED = "PreflightFailed"

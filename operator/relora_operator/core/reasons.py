@@ -309,6 +309,19 @@ REGISTRY: dict[Reason, Entry] = {
         "The dataset is missing, unreadable or inconsistent with the task.",
         f"The message names the file and the field. Correct it and its digest. {_RETRY}",
     ),
+    Reason.JOB_INVALID: _release(
+        (_RELEASE[1], *_ADAPTING),
+        "The API server takes the Job for invalid, or the operator may not create Jobs in the namespace.",
+        "The message has the server's words. Correct the TrainerProfile, or give the operator's account its rights in "
+        "the namespace; it is tried again every minute and goes on by itself.",
+    ),
+    Reason.JOB_REFUSED: _owner(
+        (_RELEASE[1], *_ADAPTING),
+        "A quota, an admission policy or the Pod Security Standard of the namespace refuses the Job. For a delta Job "
+        "it is the operator's namespace.",
+        "The message has the server's words. Raise the quota, or let the policy admit the trainer's Jobs; it is tried "
+        "again every minute and goes on by itself.",
+    ),
     Reason.NON_FINITE_LOSS: _spent(
         _ADAPTING,
         "NaN or infinity appeared in weights, data or loss.",

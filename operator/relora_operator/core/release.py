@@ -8,11 +8,10 @@ from relora_contract.api.release import (
     BaseModelRelease,
     BaseModelReleaseStatus,
     BindingCounts,
-    DeltaStatus,
     FailureSample,
     ReleaseConditionType,
 )
-from relora_operator.core.actions import Action, Enqueue, GrantSlots, Key, Plan, WriteStatus
+from relora_operator.core.actions import Action, CreateJob, Enqueue, GrantSlots, Key, Plan, WriteStatus
 from relora_operator.core.budget import Trial, started_at, tried
 from relora_operator.core.conditions import Wanted, false, holds, merged, transitions, true
 from relora_operator.core.deltas import Deltas, abandoned, advance, demanded
@@ -20,6 +19,7 @@ from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import binding_key
 from relora_operator.core.participation import Participant, Stage, participants
 from relora_operator.core.reasons import Reason
+from relora_operator.core.refusals import recorded
 from relora_operator.core.slots import NO_JOBS, grants, pace_of
 from relora_operator.core.snapshot import ReleaseSnapshot
 from relora_operator.core.times import timestamp
@@ -58,9 +58,10 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
             namespace=snapshot.operator_namespace,
             may_start=may_start,
             now=now,
+            refusals=snapshot.refusals,
         )
         slots = grants(everyone, snapshot.granted, pace_of(release) if may_start else NO_JOBS)
-    status = _status(snapshot, order, everyone, deltas.records, trial, now=now)
+    status = _status(snapshot, order, everyone, deltas, trial, now=now)
     changed = status != release.status
     key = Key("BaseModelRelease", "", name)
     actions: list[Action] = []
@@ -105,7 +106,7 @@ def _status(
     snapshot: ReleaseSnapshot,
     order: Chain,
     everyone: Sequence[Participant],
-    deltas: Sequence[DeltaStatus],
+    deltas: Deltas,
     trial: Trial,
     *,
     now: datetime,
@@ -120,7 +121,7 @@ def _status(
     return BaseModelReleaseStatus(
         observed_generation=release.metadata.generation,
         conditions=merged(before.conditions, wanted, release.metadata.generation, now),
-        deltas=list(deltas),
+        deltas=list(deltas.records),
         start_time=before.start_time or (timestamp(now) if refusal is None else None),
         completion_time=(before.completion_time or timestamp(now)) if complete else None,
         bindings=_counts(everyone) if refusal is None else None,
@@ -154,7 +155,7 @@ def _conditions(
     snapshot: ReleaseSnapshot,
     order: Chain,
     everyone: Sequence[Participant],
-    deltas: Sequence[DeltaStatus],
+    deltas: Deltas,
     trial: Trial,
 ) -> list[Wanted]:
     release = snapshot.release
@@ -197,14 +198,18 @@ def _place(release: BaseModelRelease) -> str:
     return f"supersedes {before}" if before else f"the first release of the model {release.spec.model}"
 
 
-def _lack(snapshot: ReleaseSnapshot, deltas: Sequence[DeltaStatus]) -> Refusal | None:
+def _lack(snapshot: ReleaseSnapshot, deltas: Deltas) -> Refusal | None:
     if snapshot.profile is None:
         name = snapshot.release.spec.profile_ref.name
         return Refusal(Reason.PROFILE_NOT_FOUND, f"TrainerProfile {name} (spec.profileRef) does not exist")
-    for delta in deltas:
+    for delta in deltas.records:
         if delta.reason is not None:
             cause = f"delta from {delta.source_release_name}: {delta.reason}: {delta.message}"
             return Refusal(Reason.DELTA_FAILED, cause)
+    if deltas.refusal is not None:
+        return Refusal(deltas.refusal.reason, deltas.refusal.message)
+    if any(isinstance(action, CreateJob) for action in deltas.actions):
+        return recorded(snapshot.release.status.conditions, ReleaseConditionType.READY)
     return None
 
 

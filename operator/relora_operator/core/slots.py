@@ -30,14 +30,22 @@ def grants(participants: Iterable[Participant], granted: frozenset[Key], pace: P
     """Return the bindings that hold a slot.
 
     Who has a Job keeps its slot, and who was given one and has not used it yet. Each free slot goes to the namespace
-    that holds the fewest, and there to the binding of the highest priority, of equals to the oldest.
+    that holds the fewest, and there to the binding of the highest priority, of equals to the oldest. Those whose Job
+    the API server refuses get what the others leave.
     """
     everyone = list(participants)
     keys = {participant.key for participant in everyone if participant.holds_slot}
-    load = Counter(key.namespace for key in keys)
     waiting = sorted((participant for participant in everyone if participant.wants_slot), key=_turn)
+    for refused in (False, True):
+        _give([participant.key for participant in waiting if participant.refused is refused], keys, granted, pace)
+    return frozenset(keys)
+
+
+def _give(waiting: Iterable[Key], keys: set[Key], granted: frozenset[Key], pace: Pace) -> None:
+    """Add those of the waiting, in their order, for whom there are slots."""
+    load = Counter(key.namespace for key in keys)
     queues: defaultdict[str, deque[Key]] = defaultdict(deque)
-    for key in (participant.key for participant in waiting):
+    for key in waiting:
         if key not in granted:
             queues[key.namespace].append(key)
         elif len(keys) < pace.in_all and load[key.namespace] < pace.in_a_namespace:
@@ -52,7 +60,6 @@ def grants(participants: Iterable[Participant], granted: frozenset[Key], pace: P
         keys.add(queues[namespace].popleft())
         if queues[namespace]:
             heapq.heappush(turns, (held + 1, namespace))
-    return frozenset(keys)
 
 
 def _turn(participant: Participant) -> tuple[int, str, Key]:

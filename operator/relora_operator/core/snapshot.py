@@ -8,6 +8,7 @@ from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServer
 from relora_operator.core.actions import Key
 from relora_operator.core.observed import JobView, NamespaceView, TargetView
+from relora_operator.core.refusals import Refusals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class ReleaseSnapshot:
     """Every server of the model."""
     profiles: dict[str, TrainerProfile] = field(default_factory=dict)
     """By name; those that the family's releases name."""
+    refusals: Refusals = field(default_factory=dict)
+    """Delta Jobs that the API server refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,8 @@ class BindingSnapshot:
     """Every Job owned by the binding."""
     granted: bool
     """The release's planner allows this binding to have an active Job."""
+    refusals: Refusals = field(default_factory=dict)
+    """Jobs of the binding that the API server refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

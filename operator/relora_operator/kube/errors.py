@@ -14,10 +14,14 @@ class KubeError(Exception):
     Attributes:
         status: The HTTP status, or 0 when there was no answer.
         retry_after_seconds: How long the server asked to wait.
+        answer: The server's words alone.
     """
 
-    def __init__(self, message: str, *, status: int = 0, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int = 0, retry_after_seconds: float | None = None, answer: str | None = None
+    ) -> None:
         super().__init__(message)
+        self.answer = answer or message
         self.status = status
         self.retry_after_seconds = retry_after_seconds
 
@@ -82,7 +86,7 @@ def error_of(status: int, body: bytes, headers: Mapping[str, str], request: str)
     wait = _retry_after(headers) or answer.details.retry_after_seconds
     kind = _kind_of(status, answer)
     message = answer.message or f"the API server answered {status}"
-    return kind(f"{request}: {message}", status=status, retry_after_seconds=wait)
+    return kind(f"{request}: {message}", status=status, retry_after_seconds=wait, answer=message)
 
 
 def _read(body: bytes) -> _Status:

@@ -24,7 +24,14 @@ from relora_operator.core.actions import (
     WriteStatus,
 )
 from relora_operator.kube.client import Client
-from relora_operator.kube.errors import AlreadyExistsError, ConflictError, JsonObject, NotFoundError
+from relora_operator.kube.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    JsonObject,
+    NotFoundError,
+)
 from relora_operator.kube.events import EventRecorder
 from relora_operator.kube.parse_jobs import parse_job
 from relora_operator.kube.resources import DEPLOYMENTS, JOBS
@@ -32,6 +39,7 @@ from relora_operator.loop.cache import version_of
 from relora_operator.loop.grants import Grants
 from relora_operator.loop.intake import Intake
 from relora_operator.loop.queue import WorkQueue
+from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.state import RECONCILED, State
 from relora_operator.metrics import count_transition
 
@@ -47,6 +55,7 @@ class Executor:
     intake: Intake
     queue: WorkQueue
     grants: Grants
+    refusals: RefusalMemory
     events: EventRecorder
 
     async def execute(self, plan: Plan) -> int:
@@ -95,7 +104,13 @@ class Executor:
         manifest = cast("JsonObject", action.manifest)
         try:
             created = await self.client.create(JOBS, action.namespace, manifest)
+        except (ForbiddenError, InvalidError) as error:
+            logger.warning("the API server refused a Job: %s", error, extra={"key": action.owner})
+            self.refusals.record(action.owner, action.name, error)
+            self.queue.add(action.owner)
+            return False
         except AlreadyExistsError as error:
+            self.refusals.forget(action.owner, action.name)
             found = await self.client.get(JOBS, action.namespace, action.name)
             self.intake.seen(JOBS, found)
             if parse_job(found).view.owner_uid != _owner_uid(manifest):
@@ -104,6 +119,7 @@ class Executor:
                     "it is created once that Job is gone"
                 ) from error
             return False
+        self.refusals.forget(action.owner, action.name)
         self.intake.seen(JOBS, created)
         logger.info("created Job", extra={"job": f"{action.namespace}/{action.name}", "job_uid": _uid(created)})
         return True

@@ -17,6 +17,7 @@ from relora_operator.kube.resources import DEPLOYMENTS
 from relora_operator.loop.cache import ObjectId
 from relora_operator.loop.fanout import binding_key, release_key
 from relora_operator.loop.grants import Grants
+from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.rollout import describe_rollout
 from relora_operator.loop.state import State, server_id, target_id
 
@@ -34,6 +35,7 @@ class Gatherer:
     state: State
     client: Client
     grants: Grants
+    refusals: RefusalMemory
     operator_namespace: str
 
     async def gather(self, key: Key) -> Snapshot | None:
@@ -68,6 +70,7 @@ class Gatherer:
             operator_namespace=self.operator_namespace,
             granted=self.grants.of(release.metadata.name),
             servers=self.state.servers.find("model", release.spec.model),
+            refusals=self.refusals.of(release_key(release)),
         )
 
     async def _of_binding(self, binding: AdapterBinding) -> BindingSnapshot:
@@ -84,6 +87,7 @@ class Gatherer:
             server=await self._context(server) if server else None,
             jobs=self._jobs(key, binding.metadata.uid),
             granted=self.grants.holds(key),
+            refusals=self.refusals.of(key),
         )
 
     async def _of_server(self, server: AdapterServer) -> ServerSnapshot:

@@ -115,6 +115,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self.queue.forget(key)
+        self.executor.refusals.clear(key)
         if key.kind == "BaseModelRelease":
             self.executor.grants.clear(key.name)
 

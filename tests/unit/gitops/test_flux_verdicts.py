@@ -22,7 +22,8 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
         CURRENT: """AllPromoted CompletedWithFailures InProgress NoBindings Returning Superseded Suspended
             Withdrawn""",
         FAILED: """CanariesMissing CanaryDeadlineExceeded CanaryFailed CycleDetected DeltaFailed FailureBudgetExceeded
-            ForkedLineage ModelMismatch PredecessorNotAccepted PredecessorNotFound ProfileNotFound SecondRoot""",
+            ForkedLineage JobInvalid JobRefused ModelMismatch PredecessorNotAccepted PredecessorNotFound
+            ProfileNotFound SecondRoot""",
     },
     ("AdapterBinding", False): {
         IN_PROGRESS: "AwaitingServer Queued Starting Suspended WaitingForDelta",
@@ -31,11 +32,12 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
     },
     ("AdapterBinding", True): {
         CURRENT: """AdaptationFailed AwaitingApproval AwaitingCanaries AwaitingServer ConsentMissing DeltaFailed
-            FieldConflict GateFailed GateInconclusive ImagePullFailed Incompatible IntegrityFailed NewestRelease
-            NonFiniteLoss OutOfMemory ProfileNotFound Queued RecoveringReport ReleaseHalted ReleaseWithdrawn Retrying
-            RolledBack Running ServerBlocked StartDeadlineExceeded Starting Superseding Suspended TargetConflict
-            TargetControlled Unschedulable WaitingForDelta""",
-        FAILED: "DeadlineExceeded InvalidData PreflightFailed RequestTooLarge ServerNotFound TargetNotFound",
+            FieldConflict GateFailed GateInconclusive ImagePullFailed Incompatible IntegrityFailed JobInvalid
+            NewestRelease NonFiniteLoss OutOfMemory ProfileNotFound Queued RecoveringReport ReleaseHalted
+            ReleaseWithdrawn Retrying RolledBack Running ServerBlocked StartDeadlineExceeded Starting Superseding
+            Suspended TargetConflict TargetControlled Unschedulable WaitingForDelta""",
+        FAILED: """DeadlineExceeded InvalidData JobRefused PreflightFailed RequestTooLarge ServerNotFound
+            TargetNotFound""",
     },
     ("AdapterServer", False): {
         CURRENT: "NoBindings",

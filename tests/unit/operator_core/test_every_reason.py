@@ -106,6 +106,16 @@ def refused_release(name: str, *others: BaseModelRelease) -> Callable[[], Told]:
     return story
 
 
+QUOTA = 403, 'jobs.batch "x" is forbidden: exceeded quota: none, requested: count/jobs.batch=1'
+INVALID = 422, 'Job.batch "x" is invalid: spec.template.spec.containers[0].resources: Invalid value'
+
+
+def refusing(world: World, answer: tuple[int, str] = QUOTA, *namespaces: str) -> World:
+    """Let the API server refuse every Job of the namespaces."""
+    world.refusing |= dict.fromkeys(namespaces or ("team",), answer)
+    return world
+
+
 def stuck(world: World) -> World:
     world.run_all().settle()
     return world.stick(failing="init container relora-fetch: exit code 45").settle().wait(seconds=1801).settle()
@@ -298,6 +308,8 @@ STORIES: dict[Reason, Callable[[], Told]] = {
     Reason.INCOMPATIBLE: ends_with(46),
     Reason.INTEGRITY_FAILED: ends_with(45),
     Reason.INVALID_DATA: ends_with(43),
+    Reason.JOB_INVALID: lambda: of_binding(started(refusing(alone(), INVALID))),
+    Reason.JOB_REFUSED: lambda: of_binding(started(refusing(alone()))),
     Reason.NON_FINITE_LOSS: ends_with(44),
     Reason.OUT_OF_MEMORY: ends_with(137, oom=True),
     Reason.PREFLIGHT_FAILED: ends_with(42),

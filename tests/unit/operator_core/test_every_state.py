@@ -111,6 +111,32 @@ def test_a_release_that_a_newer_one_supersedes_at_any_moment() -> None:
     assert {release for releases in in_use for release in releases} == {"r1", "r2", "r3"}
 
 
+def quota_of(namespace: str) -> Events:
+    """Somebody forbids Jobs in a namespace, at any moment of a release, and somebody allows them again."""
+
+    def come(world: World) -> None:
+        world.refusing[namespace] = (403, "exceeded quota")
+
+    def lift(world: World) -> None:
+        del world.refusing[namespace]
+
+    def events(world: World) -> Iterator[Event]:
+        if namespace in world.refusing:
+            yield Event("the quota is lifted", lift, people=True)
+        elif "r2" in world.releases:
+            yield Event("a quota comes", come, people=True)
+
+    return events
+
+
+def test_a_quota_that_refuses_jobs_at_any_moment() -> None:
+    found = search(small_fleet(), release_comes("r2", "r1"), quota_of("team-x"), outcomes={"x": (PASSES, FAILS)})
+    told = {conditions_of(node.world) for node in found.ends}
+    assert "False/JobRefused" in {one for names in told for one in names}
+    assert all("False/JobRefused" not in conditions_of(node.world) for node in found.ends if not node.world.refusing)
+    assert ("True/NewestRelease",) * 3 in told
+
+
 def withdrawal_of(name: str) -> Events:
     """Somebody withdraws a release, at any moment."""
 

@@ -23,7 +23,9 @@ from relora_operator.kube.events import EventRecorder
 from relora_operator.kube.resources import JOBS
 from relora_operator.loop.execute import Executor
 from relora_operator.loop.grants import Grants
+from relora_operator.loop.refusals import RefusalMemory
 
+NOW = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ONE = Key("AdapterBinding", "team", "one")
 TWO = Key("AdapterBinding", "team", "two")
 JOBS_PATH = "/apis/batch/v1/namespaces/team/jobs"
@@ -33,13 +35,14 @@ STATUS_PATH = "/apis/relora.dev/v1alpha1/namespaces/team/adapterbindings/one/sta
 @pytest.fixture
 def executor(world: World) -> Executor:
     world.fill()
-    events = EventRecorder(world.client, instance="one", now=lambda: datetime(2026, 11, 1, 10, tzinfo=UTC))
+    events = EventRecorder(world.client, instance="one", now=lambda: NOW)
     return Executor(
         state=world.state,
         client=world.client,
         intake=world.intake,
         queue=world.queue,
         grants=Grants(),
+        refusals=RefusalMemory(lambda: NOW),
         events=events,
     )
 
@@ -49,7 +52,7 @@ def manifest(owner_uid: str = "uid-one") -> dict[str, Any]:
     return {"metadata": {"name": "one-1", "namespace": "team", "ownerReferences": [owner]}, "spec": {}}
 
 
-CREATE = CreateJob(namespace="team", name="one-1", manifest=manifest())
+CREATE = CreateJob(owner=ONE, namespace="team", name="one-1", manifest=manifest())
 STATUS = WriteStatus(key=ONE, resource_version="1", status=AdapterBindingStatus(observed_generation=1))
 
 

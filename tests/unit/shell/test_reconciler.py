@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,6 +10,7 @@ from controller.world import World, binding
 from relora_contract.api.binding import AdapterBindingStatus
 from relora_operator.core.actions import Action, CreateJob, Key, Plan, WriteStatus
 from relora_operator.core.decide import Decisions
+from relora_operator.core.reasons import Reason
 from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerSnapshot
 from relora_operator.kube.client import Client
 from relora_operator.kube.errors import ConflictError, ForbiddenError, JsonObject, KubeError, TemporaryError
@@ -22,6 +23,7 @@ from relora_operator.loop.gather import Gatherer
 from relora_operator.loop.grants import Grants
 from relora_operator.loop.live import LiveReader
 from relora_operator.loop.reconcile import Reconciler
+from relora_operator.loop.refusals import RefusalMemory
 
 NOW = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ONE = Key("AdapterBinding", "team", "one")
@@ -44,6 +46,7 @@ class Loop:
         self.decide: BindingDecision = lambda _: Plan()
         self.snapshots: list[BindingSnapshot] = []
         self.grants = Grants()
+        self.refusals = RefusalMemory(lambda: NOW)
         self.reconciler = self._around(world.client)
 
     def _around(self, client: Client) -> Reconciler:
@@ -51,13 +54,20 @@ class Loop:
         events = EventRecorder(client, instance="one", now=lambda: NOW)
         return Reconciler(
             queue=world.queue,
-            gatherer=Gatherer(state=world.state, client=client, grants=self.grants, operator_namespace="relora-system"),
+            gatherer=Gatherer(
+                state=world.state,
+                client=client,
+                grants=self.grants,
+                refusals=self.refusals,
+                operator_namespace="relora-system",
+            ),
             executor=Executor(
                 state=world.state,
                 client=client,
                 intake=world.intake,
                 queue=world.queue,
                 grants=self.grants,
+                refusals=self.refusals,
                 events=events,
             ),
             live=LiveReader(state=world.state, client=client, intake=world.intake, operator_namespace="relora-system"),
@@ -107,7 +117,9 @@ def plan(*actions: Action) -> BindingDecision:
     return lambda _: Plan(actions=actions)
 
 
-CREATE = CreateJob(namespace="team", name="one-1", manifest={"metadata": {"name": "one-1", "namespace": "team"}})
+CREATE = CreateJob(
+    owner=ONE, namespace="team", name="one-1", manifest={"metadata": {"name": "one-1", "namespace": "team"}}
+)
 
 
 async def test_nothing_to_do_needs_no_request(loop: Loop) -> None:
@@ -175,19 +187,46 @@ async def test_a_conflict_is_followed_by_a_look_at_what_changed(loop: Loop) -> N
 
 async def test_a_refused_write_is_told_and_tried_again_after_a_long_pause(loop: Loop) -> None:
     world = loop.world
-    loop.decide = plan(CREATE)
-    world.transport.failures["POST", JOBS.path("team")] = ForbiddenError("exceeded quota: gpus", status=403)
+    loop.decide = lambda snapshot: Plan(actions=(status(snapshot),))
+    world.transport.failures["PATCH", STATUS_PATH] = ForbiddenError("may not write", status=403)
 
     await loop.work(ONE)
 
     event = next(sent for sent in world.transport.sent if sent.path == EVENTS_PATH)
     assert event.body is not None
     assert (event.body["reason"], event.body["type"]) == ("WriteRefused", "Warning")
-    assert "exceeded quota" in str(event.body["note"])
+    assert "may not write" in str(event.body["note"])
     world.seconds[0] += 29
     world.queue._move_due()
     assert ONE not in set(world.queue._lanes[1])
     assert ONE in await world.queued()
+
+
+async def test_a_refused_job_is_known_to_the_next_decision_until_it_exists(loop: Loop) -> None:
+    world = loop.world
+    loop.decide = lambda snapshot: Plan(actions=() if snapshot.refusals else (CREATE,))
+    refused = ForbiddenError("POST: exceeded quota", status=403, answer="exceeded quota")
+    world.transport.failures["POST", JOBS.path("team")] = refused
+
+    await loop.work(ONE)
+
+    known = loop.snapshots[-1].refusals["one-1"]
+    assert (known.reason, known.message) == (Reason.JOB_REFUSED, "the API server refused the Job: exceeded quota")
+    assert known.again_at == NOW + timedelta(seconds=60)
+    assert len(world.transport.writes) == 1
+
+    del world.transport.failures["POST", JOBS.path("team")]
+    await loop.reconciler.executor.execute(Plan(actions=(CREATE,)))
+    assert loop.refusals.of(ONE) == {}
+
+
+async def test_the_refusals_of_an_object_that_is_gone_are_forgotten(loop: Loop) -> None:
+    gone = Key("AdapterBinding", "team", "gone")
+    loop.refusals.record(gone, "gone-1", ForbiddenError("exceeded quota", status=403))
+
+    await loop.work(gone)
+
+    assert loop.refusals.of(gone) == {}
 
 
 @pytest.mark.parametrize("error", [TemporaryError("no answer", retry_after_seconds=20), KubeError("odd")])
