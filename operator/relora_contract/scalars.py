@@ -37,6 +37,13 @@ ObjectName = Annotated[
 ]
 """Name of any other Kubernetes object."""
 
+LabelledName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=63),
+    Field(json_schema_extra=remedy("write a name that fits a label: lower-case letters, digits, '-' and '.'")),
+]
+"""Name of an object to which labels refer."""
+
 Namespace = Annotated[
     str,
     StringConstraints(pattern=LABEL_PATTERN, min_length=1, max_length=63),

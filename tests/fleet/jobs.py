@@ -88,6 +88,7 @@ def job_from(manifest: Mapping[str, Any], uid: str, resource_version: str, now: 
             owner_uid=metadata["ownerReferences"][0]["uid"],
             created_at=now,
             started_at=now,
+            suspended=manifest["spec"].get("suspend", False),
         ),
         steps=tuple(container["name"] for container in containers),
         request_digest=(

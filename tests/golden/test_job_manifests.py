@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from fleet.builders import delta_record, digest, make_binding, make_profile, make_release, with_delta
-from relora_contract.exitcodes import TERMINAL
+from relora_contract.api.profile import TrainerProfile
+from relora_contract.exitcodes import TERMINAL, ExitCode
 from relora_contract.request import STEP_REQUEST, DeltaRequest, ReadaptationRequest
 from relora_contract.scalars import LABEL_PATTERN
 from relora_contract.wellknown import ANNOTATION_STEP_REQUEST
@@ -29,13 +30,14 @@ PROFILE = make_profile(
     },
     scratchSizeLimit="200Gi",
 )
+QUEUED = make_profile(scheduling={"localQueueName": "gpus", "workloadPriorityClassName": "adapters"})
 RELEASE = with_delta(make_release("r2", "r1"), delta_record("r1", "r2"))
 
 
-def readaptation(*, report: bool = False, **spec: object) -> JobManifest:
-    work = make_binding().with_spec(**spec).work("r2", PROFILE)
-    mounted = readaptation_request(work, PROFILE, delta_manifest_digest=digest("delta"), max_lora_rank=32)
-    return readaptation_job(work, 1, mounted, PROFILE, report=report)
+def readaptation(*, report: bool = False, profile: TrainerProfile = PROFILE, **spec: object) -> JobManifest:
+    work = make_binding().with_spec(**spec).work("r2", profile)
+    mounted = readaptation_request(work, profile, delta_manifest_digest=digest("delta"), max_lora_rank=32)
+    return readaptation_job(work, 1, mounted, profile, report=report)
 
 
 def delta(*, report: bool = False) -> JobManifest:
@@ -52,6 +54,8 @@ MANIFESTS: dict[str, Callable[[], JobManifest]] = {
     "readaptation": readaptation,
     "readaptation-portllm": lambda: readaptation(readaptation={"strategy": "PortLLM", "activeDeadlineSeconds": 600}),
     "readaptation-report": lambda: readaptation(report=True),
+    "readaptation-queued": lambda: readaptation(profile=QUEUED),
+    "readaptation-queued-report": lambda: readaptation(report=True, profile=QUEUED),
     "delta": delta,
     "delta-report": lambda: delta(report=True),
 }
@@ -155,9 +159,21 @@ def test_terminal_exit_codes_end_the_job_after_disruptions_were_ignored() -> Non
     document: Any = readaptation().manifest
     rules = document["spec"]["podFailurePolicy"]["rules"]
     assert rules[0] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    assert rules[1]["action"] == "FailJob"
-    assert rules[1]["onExitCodes"]["values"] == list(TERMINAL)
-    assert "containerName" not in rules[1]["onExitCodes"]
+    assert (rules[1]["action"], rules[1]["onExitCodes"]["values"]) == ("Ignore", [ExitCode.STOPPED])
+    assert rules[2]["action"] == "FailJob"
+    assert rules[2]["onExitCodes"]["values"] == list(TERMINAL)
+    assert all("containerName" not in rule["onExitCodes"] for rule in rules[1:])
+
+
+def test_a_job_for_a_queue_is_suspended_until_the_queue_lets_it_go_and_a_report_needs_none() -> None:
+    queued: Any = readaptation(profile=QUEUED).manifest
+    assert queued["spec"]["suspend"] is True
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "adapters"
+    for other in (readaptation(), readaptation(report=True, profile=QUEUED)):
+        document: Any = other.manifest
+        assert "suspend" not in document["spec"]
+        assert not [label for label in document["metadata"]["labels"] if "kueue" in label]
 
 
 @pytest.mark.parametrize("name", MANIFESTS)

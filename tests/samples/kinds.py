@@ -156,6 +156,8 @@ def profile(name: str = "standard", **spec: object) -> Document:
                     {"key": "nvidia.com/gpu", "operator": "Exists"},
                 ],
                 "priorityClassName": "batch",
+                "localQueueName": "gpus",
+                "workloadPriorityClassName": "adapters",
             },
             "scratchSizeLimit": "20Gi",
             "preRunningDeadlineSeconds": 600,

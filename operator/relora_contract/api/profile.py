@@ -9,7 +9,7 @@ from relora_contract.api.meta import ApiObject, LabelKey, LabelValue, NamespaceA
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
 from relora_contract.crd.rules import ATOMIC, INT_OR_STRING, cel, map_list, remedy, validations
 from relora_contract.model import Model
-from relora_contract.scalars import ObjectName, S3Template, S3Uri, written_as_number
+from relora_contract.scalars import LabelledName, ObjectName, S3Template, S3Uri, written_as_number
 
 Quantity = Annotated[
     str,
@@ -91,7 +91,17 @@ class Toleration(Model):
 
 
 class Scheduling(Model):
-    """Where trainer pods run."""
+    """Where trainer pods run, and which queue they wait in."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.workloadPriorityClassName) || has(self.localQueueName)",
+                "name the queue too: a priority counts within one",
+                field=".workloadPriorityClassName",
+            )
+        )
+    )
 
     node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=20)] | None = Field(
         default=None, description="Labels that a node must have."
@@ -100,6 +110,16 @@ class Scheduling(Model):
         default=None, description="Taints of nodes that the pods tolerate."
     )
     priority_class_name: ObjectName | None = Field(default=None, description="PriorityClass of the pods.")
+    local_queue_name: LabelledName | None = Field(
+        default=None,
+        description=(
+            "Kueue's LocalQueue, by this name in every Job's namespace. The Jobs are created suspended, and Kueue "
+            "starts them. Absent: they start at once."
+        ),
+    )
+    workload_priority_class_name: LabelledName | None = Field(
+        default=None, description="Kueue's WorkloadPriorityClass of the Jobs."
+    )
 
 
 class Resources(Model):
@@ -158,6 +178,11 @@ class TrainerProfileSpec(Model):
         default=None,
         description="How long a pod may wait for its start (scheduling, image) before the attempt ends. Default 3600.",
     )
+
+    @property
+    def local_queue_name(self) -> str | None:
+        """The queue that Jobs wait in, if there is one."""
+        return self.scheduling.local_queue_name if self.scheduling is not None else None
 
     @property
     def effective_pre_running_deadline_seconds(self) -> int:

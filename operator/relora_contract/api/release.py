@@ -93,10 +93,17 @@ class Rollout(Model):
     """Order, pace and failure budget of a release on its way through the fleet."""
 
     max_running_jobs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        default=None, description="How many re-adaptation Jobs of this release may be active at once. Default 8."
+        default=None,
+        description=(
+            "How many re-adaptation Jobs of this release may be active at once; those that a queue holds are none. "
+            "Default 8; without a limit of its own where the profile names a queue, which then sets the pace."
+        ),
     )
     max_running_jobs_per_namespace: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="How many of them may be active in one namespace. Absent: no limit of its own."
+    )
+    max_queued_jobs: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="How many of them may wait in a queue at once. Default 100."
     )
     canary: Canary | None = Field(default=None, description="Who goes first. Absent: nobody waits for others.")
     failure_budget: FailureBudget | None = Field(
@@ -177,6 +184,11 @@ class BaseModelReleaseSpec(Model):
     def max_running_jobs_per_namespace(self) -> int:
         """Limit of active re-adaptation Jobs of one namespace; without one of its own, that of all."""
         return (self.rollout and self.rollout.max_running_jobs_per_namespace) or self.max_running_jobs
+
+    @property
+    def max_queued_jobs(self) -> int:
+        """Limit of re-adaptation Jobs that wait in a queue, with its default."""
+        return (self.rollout and self.rollout.max_queued_jobs) or 100
 
 
 class ReleaseConditionType(StrEnum):

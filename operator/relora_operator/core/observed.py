@@ -60,6 +60,7 @@ class JobView:
     started_at: datetime | None = None
     """`status.startTime`: when the Job was created, or last resumed by its queue."""
     suspended: bool = False
+    """A queue holds it, or has just let it go and the Job controller has not set `started_at` yet."""
     deleting: bool = False
     complete: bool = False
     failed: bool = False

@@ -100,6 +100,11 @@ class Participant:
         return self._attempting and self.told in REFUSED
 
     @property
+    def suspended(self) -> bool:
+        """Whether a queue holds the binding's Job."""
+        return self._attempting and self.told is Reason.QUEUED
+
+    @property
     def holds_slot(self) -> bool:
         """Whether a Job of the binding for this release may run."""
         return self._attempting and not self.refused

@@ -60,7 +60,7 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
             now=now,
             refusals=snapshot.refusals,
         )
-        slots = grants(everyone, snapshot.granted, pace_of(release) if may_start else NO_JOBS)
+        slots = grants(everyone, snapshot.granted, pace_of(release, snapshot.profile) if may_start else NO_JOBS)
     status = _status(snapshot, order, everyone, deltas, trial, now=now)
     changed = status != release.status
     key = Key("BaseModelRelease", "", name)

@@ -5,25 +5,35 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.profile import TrainerProfile
+from relora_contract.api.release import BaseModelRelease, Rollout
 from relora_operator.core.actions import Key
 from relora_operator.core.participation import Participant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How many re-adaptation Jobs of a release may be active at once."""
+    """How many re-adaptation Jobs of a release may be active at once, and how many may wait in a queue."""
 
     in_all: int
     in_a_namespace: int
+    in_queue: int = 100
+    queued: bool = False
+    """Every Job waits in a queue first."""
 
 
 NO_JOBS = Pace(in_all=0, in_a_namespace=0)
+UNLIMITED = 1_000_000
 
 
-def pace_of(release: BaseModelRelease) -> Pace:
-    """Return the pace that a release sets."""
-    return Pace(in_all=release.spec.max_running_jobs, in_a_namespace=release.spec.max_running_jobs_per_namespace)
+def pace_of(release: BaseModelRelease, profile: TrainerProfile | None = None) -> Pace:
+    """Return the pace that a release sets; where a queue sets it, the release does only if it names a limit."""
+    rollout = release.spec.rollout or Rollout()
+    in_all, in_a_namespace = release.spec.max_running_jobs, release.spec.max_running_jobs_per_namespace
+    queued = profile is not None and profile.spec.local_queue_name is not None
+    if queued and rollout.max_running_jobs is None:
+        in_all, in_a_namespace = UNLIMITED, rollout.max_running_jobs_per_namespace or UNLIMITED
+    return Pace(in_all=in_all, in_a_namespace=in_a_namespace, in_queue=release.spec.max_queued_jobs, queued=queued)
 
 
 def grants(participants: Iterable[Participant], granted: frozenset[Key], pace: Pace) -> frozenset[Key]:
@@ -34,30 +44,64 @@ def grants(participants: Iterable[Participant], granted: frozenset[Key], pace: P
     the API server refuses get what the others leave.
     """
     everyone = list(participants)
-    keys = {participant.key for participant in everyone if participant.holds_slot}
+    room = _Room(pace)
+    for participant in everyone:
+        if participant.holds_slot:
+            room.hold(participant.key, waits=participant.suspended)
     waiting = sorted((participant for participant in everyone if participant.wants_slot), key=_turn)
     for refused in (False, True):
-        _give([participant.key for participant in waiting if participant.refused is refused], keys, granted, pace)
-    return frozenset(keys)
+        _give([participant.key for participant in waiting if participant.refused is refused], room, granted)
+    return frozenset(room.keys)
 
 
-def _give(waiting: Iterable[Key], keys: set[Key], granted: frozenset[Key], pace: Pace) -> None:
-    """Add those of the waiting, in their order, for whom there are slots."""
-    load = Counter(key.namespace for key in keys)
+class _Room:
+    """The slots that are held, and whether there are more."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.keys: set[Key] = set()
+        self.held: Counter[str] = Counter()
+        self._pace = pace
+        self._active: Counter[str] = Counter()
+        self._waiting = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anyone may have a slot."""
+        return self._active.total() < self._pace.in_all and self._waiting < self._pace.in_queue
+
+    def admits(self, namespace: str) -> bool:
+        """Tell whether a binding of the namespace may have a slot."""
+        return self.is_open and self._active[namespace] < self._pace.in_a_namespace
+
+    def hold(self, key: Key, *, waits: bool) -> None:
+        """Count a slot for a Job that is active, or waits in a queue."""
+        self.keys.add(key)
+        self.held[key.namespace] += 1
+        if waits:
+            self._waiting += 1
+        else:
+            self._active[key.namespace] += 1
+
+    def give(self, key: Key) -> None:
+        """Count a slot for a Job that is to be created."""
+        self.hold(key, waits=self._pace.queued)
+
+
+def _give(waiting: Iterable[Key], room: _Room, granted: frozenset[Key]) -> None:
+    """Give slots to those of the waiting, in their order, for whom there are any."""
     queues: defaultdict[str, deque[Key]] = defaultdict(deque)
     for key in waiting:
         if key not in granted:
             queues[key.namespace].append(key)
-        elif len(keys) < pace.in_all and load[key.namespace] < pace.in_a_namespace:
-            keys.add(key)
-            load[key.namespace] += 1
-    turns = [(load[namespace], namespace) for namespace in queues]
+        elif room.admits(key.namespace):
+            room.give(key)
+    turns = [(room.held[namespace], namespace) for namespace in queues]
     heapq.heapify(turns)
-    while turns and len(keys) < pace.in_all:
+    while turns and room.is_open:
         held, namespace = heapq.heappop(turns)
-        if held >= pace.in_a_namespace:
-            break
-        keys.add(queues[namespace].popleft())
+        if not room.admits(namespace):
+            continue
+        room.give(queues[namespace].popleft())
         if queues[namespace]:
             heapq.heappush(turns, (held + 1, namespace))
 

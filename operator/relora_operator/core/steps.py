@@ -68,8 +68,8 @@ def _seen(step: StepStatus, container: ContainerView, pod: PodView, request_dige
             reason=notification.reason,
             message=notification.message,
         )
-    if container.exit_code == ExitCode.DONE or pod.disrupted:
-        # It may have ended, or it was evicted: the record waits for the report or for the next pod.
+    if container.exit_code in {ExitCode.DONE, ExitCode.STOPPED} or pod.disrupted:
+        # It may have ended, or it was evicted or stopped: the record waits for the report or for the next pod.
         return StepStatus(name=step.name, state=StepState.RUNNING, start_time=started)
     reason, message = _failure(container, notification)
     return StepStatus(

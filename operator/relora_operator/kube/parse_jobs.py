@@ -77,7 +77,7 @@ def parse_job(raw: JsonObject) -> JobRecord:
         owner_uid=owner.uid if owner else None,
         created_at=metadata.creation_time,
         started_at=job.status.start_time,
-        suspended=job.spec.suspend,
+        suspended=job.spec.suspend or true_condition(job.status.conditions, "Suspended") is not None,
         deleting=metadata.deletion_timestamp is not None,
         complete=complete is not None,
         failed=failed is not None,

@@ -9,7 +9,7 @@ from relora_contract.api.binding import AdapterBinding
 from relora_contract.api.meta import ObjectMeta
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
-from relora_contract.exitcodes import TERMINAL
+from relora_contract.exitcodes import TERMINAL, ExitCode
 from relora_contract.names import report_job_name
 from relora_contract.wellknown import (
     API_VERSION,
@@ -31,6 +31,8 @@ DEFAULT_ACTIVE_DEADLINE_SECONDS = 86_400
 DELTA_ACTIVE_DEADLINE_SECONDS = 86_400
 REPORT_ACTIVE_DEADLINE_SECONDS = 1_800
 BACKOFF_LIMIT = 1
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
+LABEL_QUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
 
 
 class RequestTooLargeError(ValueError):
@@ -128,6 +130,15 @@ def _owner(kind: str, metadata: ObjectMeta) -> Json:
     }
 
 
+def _queue(profile: TrainerProfile) -> dict[str, JsonValue]:
+    """Return Kueue's labels. With them a Job is created suspended: it must not run unqueued while Kueue is down."""
+    scheduling = profile.spec.scheduling
+    if scheduling is None or scheduling.local_queue_name is None:
+        return {}
+    priority = scheduling.workload_priority_class_name
+    return {LABEL_QUEUE: scheduling.local_queue_name, **({LABEL_QUEUE_PRIORITY: priority} if priority else {})}
+
+
 def _job(
     *,
     kind: str,
@@ -154,18 +165,26 @@ def _job(
         LABEL_JOB_KIND: kind,
         **labels,
     }
+    queue = _queue(profile) if kind != "report" else {}
     terminal_codes: list[JsonValue] = [int(code) for code in TERMINAL]
     manifest: Json = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "namespace": namespace, "labels": all_labels, "ownerReferences": [owner]},
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {**all_labels, **queue},
+            "ownerReferences": [owner],
+        },
         "spec": {
+            **({"suspend": True} if queue else {}),
             "activeDeadlineSeconds": active_deadline_seconds,
             "backoffLimit": BACKOFF_LIMIT,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [int(ExitCode.STOPPED)]}},
                     {"action": "FailJob", "onExitCodes": {"operator": "In", "values": terminal_codes}},
                 ]
             },

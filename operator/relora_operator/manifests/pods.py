@@ -105,4 +105,5 @@ def _volumes(secrets: Sequence[SecretMount], profile: TrainerProfile) -> list[Js
 
 
 def _scheduling(scheduling: Scheduling) -> Json:
-    return {name: value for name, value in scheduling.to_json().items() if value}
+    of_the_job = {"localQueueName", "workloadPriorityClassName"}
+    return {name: value for name, value in scheduling.to_json().items() if value and name not in of_the_job}

@@ -3,13 +3,13 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.builders import at, make_binding, make_release
+from fleet.builders import at, make_binding, make_profile, make_release
 from relora_operator.core.actions import Key
 from relora_operator.core.attempts import LONGEST_BACKOFF_SECONDS, ready_at
 from relora_operator.core.lineage import chain
 from relora_operator.core.pairs import baseline
 from relora_operator.core.participation import Participant
-from relora_operator.core.slots import Pace, grants, pace_of
+from relora_operator.core.slots import UNLIMITED, Pace, grants, pace_of
 
 ORDER = chain("tiny", [make_release("r1"), make_release("r2", "r1")])
 
@@ -18,7 +18,7 @@ def participant(
     name: str, namespace: str, *, running: bool = False, minutes: float = 0, priority: int | None = None
 ) -> Participant:
     builder = make_binding(name, namespace, minutes=minutes, priority=priority)
-    builder = builder.pursuing("r2").told("UpToDate", "Queued")
+    builder = builder.pursuing("r2").told("UpToDate", "Running" if running else "Queued")
     binding = (builder.with_job() if running else builder).build()
     start = baseline(binding, ORDER)
     assert start is not None
@@ -80,6 +80,41 @@ def test_a_release_without_limits_has_the_default_and_none_of_its_own_for_a_name
     assert pace_of(make_release("r2")) == pace(8)
     limited = make_release("r2", rollout={"maxRunningJobs": 6, "maxRunningJobsPerNamespace": 2})
     assert pace_of(limited) == pace(6, 2)
+
+
+def queued(name: str, namespace: str = "team") -> Participant:
+    """A binding whose Job a queue holds."""
+    one = participant(name, namespace, running=True)
+    told = make_binding(name, namespace).pursuing("r2").told("UpToDate", "Queued").with_job().build()
+    return Participant(binding=told, start=one.start, release="r2")
+
+
+def test_a_job_that_a_queue_holds_keeps_its_slot_and_is_not_active() -> None:
+    held, waits = queued("held"), participant("waits", "team")
+    assert grants([held, waits], frozenset(), pace(1)) == {held.key, waits.key}
+    running = participant("runs", "team", running=True)
+    assert grants([held, running, waits], frozenset(), pace(1)) == {held.key, running.key}
+
+
+def test_a_queue_takes_so_many_jobs_and_no_more_whoever_runs() -> None:
+    limits = Pace(in_all=2, in_a_namespace=2, in_queue=3, queued=True)
+    waiting = [participant(f"b{index}", "team") for index in range(5)]
+    first = grants(waiting, frozenset(), limits)
+    assert len(first) == 3
+    assert grants(waiting, first, limits) == first
+    held = [queued(f"q{index}") for index in range(3)]
+    assert grants([*held, *waiting], frozenset(), limits) == {one.key for one in held}
+    running = [participant(f"r{index}", "team", running=True) for index in range(2)]
+    assert grants([*running, *waiting], frozenset(), limits) == {one.key for one in running}
+
+
+def test_where_a_queue_sets_the_pace_a_release_limits_it_only_on_demand() -> None:
+    profile = make_profile(scheduling={"localQueueName": "gpus"})
+    assert pace_of(make_release("r2"), make_profile()) == pace(8)
+    free = pace_of(make_release("r2"), profile)
+    assert (free.in_all, free.in_a_namespace, free.in_queue, free.queued) == (UNLIMITED, UNLIMITED, 100, True)
+    limited = pace_of(make_release("r2", rollout={"maxRunningJobs": 6, "maxQueuedJobs": 9}), profile)
+    assert (limited.in_all, limited.in_a_namespace, limited.in_queue) == (6, 6, 9)
 
 
 FLEETS = st.lists(st.tuples(st.sampled_from("xyz"), st.booleans(), st.integers(-1, 1)), max_size=12)

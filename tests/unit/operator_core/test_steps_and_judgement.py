@@ -89,6 +89,11 @@ def test_an_evicted_step_has_not_failed() -> None:
     assert port.state is StepState.RUNNING
 
 
+def test_a_step_that_a_queue_stopped_after_a_checkpoint_has_not_failed() -> None:
+    (port, _) = seen(pod(container("port", 143)))
+    assert port.state is StepState.RUNNING
+
+
 FINISHED: dict[str, tuple[JobView, Standing, Reason, bool]] = {
     "complete and recorded": (
         job(pod(DONE_PORT, container("fuse", 0, notification("fuse"))), complete=True),

@@ -45,6 +45,7 @@ def job(status: JsonObject | None = None, **spec: object) -> JsonObject:
 
 def test_a_running_job() -> None:
     record = parse_job(job({"startTime": "2026-11-01T10:00:01Z", "active": 1}, suspend=False))
+    assert not record.view.suspended
 
     assert (record.owner_kind, record.owner_name, record.view.owner_uid) == ("AdapterBinding", "adapter", "owner")
     view = record.view
