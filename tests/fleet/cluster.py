@@ -59,7 +59,7 @@ class Cluster(World):
         for key, job in list(self.jobs.items()):
             if job.view.has_ttl:
                 del self.jobs[key]
-            elif job.view.live and not job.view.deleting and not job.view.pods:
+            elif job.view.live and not (job.view.deleting or job.view.suspended or job.view.pods):
                 job.view = replace(job.view, pods=(_running(job, self),))
 
 
@@ -118,6 +118,8 @@ def whatever_happens(world: World, outcomes: dict[str, tuple[str, ...]]) -> Iter
     for place, job in sorted(world.jobs.items()):
         if job.view.deleting:
             yield Event(f"{place[1]} is gone", partial(_gone, place))
+        elif job.view.suspended and job.view.live:
+            yield Event(f"the queue lets {place[1]} go", partial(_suspended, place, False))
         elif job.view.live:
             yield from _ends(place, job, outcomes)
     for (namespace, name), target in sorted(world.targets.items()):
@@ -140,6 +142,18 @@ def _ends(place: tuple[str, str], job: SimJob, outcomes: dict[str, tuple[str, ..
 
 def _ending(place: tuple[str, str], script: Script) -> Callable[[World], object]:
     return lambda world: run(world, world.jobs[place], script)
+
+
+def _suspended(place: tuple[str, str], suspended: bool, world: World) -> None:  # noqa: FBT001 - bound early
+    job = world.jobs[place]
+    job.view = replace(job.view, suspended=suspended, started_at=world.now, pods=())
+
+
+def preemptions(world: World) -> Iterator[Event]:
+    """Yield that the queue takes back each Job that it let go."""
+    for place, job in sorted(world.jobs.items()):
+        if job.view.live and not job.view.suspended and not job.view.deleting:
+            yield Event(f"the queue takes {place[1]} back", partial(_suspended, place, True), people=True)
 
 
 def _gone(place: tuple[str, str], world: World) -> None:

@@ -92,7 +92,7 @@ def _why_it_failed(job: JobView, steps: Sequence[StepStatus]) -> Judgement:
 
 def _live(job: JobView, steps: Sequence[StepStatus], start_deadline_seconds: int, now: datetime) -> Judgement:
     if job.suspended:
-        return _on_its_way(Reason.QUEUED, f"a queue holds Job {job.name}")
+        return _on_its_way(Reason.QUEUED, held_by_a_queue(job.name))
     pod = max(job.pods, key=lambda pod: (pod.created_at, pod.name), default=None)
     if pod is not None and (pod.phase != "Pending" or any(container.started_at for container in pod.containers)):
         at = next((step.name for step in steps if not done(step)), steps[-1].name)
@@ -103,6 +103,11 @@ def _live(job: JobView, steps: Sequence[StepStatus], start_deadline_seconds: int
     if now < deadline:
         return Judgement(standing=Standing.ON_ITS_WAY, reason=Reason.STARTING, message=message, look_again_at=deadline)
     return Judgement(standing=Standing.FAILED, reason=reason, message=message, retriable=True, end_job=True)
+
+
+def held_by_a_queue(job: str) -> str:
+    """Return what is told of a suspended Job."""
+    return f"a queue holds Job {job}"
 
 
 def _on_its_way(reason: Reason, message: str) -> Judgement:

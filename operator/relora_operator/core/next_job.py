@@ -7,7 +7,7 @@ from relora_contract.api.binding import BindingConditionType, Candidate
 from relora_contract.api.profile import TrainerProfile
 from relora_operator.core.attempts import active, ended, next_attempt, started
 from relora_operator.core.candidate import unfinished_reset
-from relora_operator.core.judgement import Judgement, Standing
+from relora_operator.core.judgement import Judgement, Standing, held_by_a_queue
 from relora_operator.core.obstacles import Obstacle, delta_digest_of, obstacle
 from relora_operator.core.progress import Progress
 from relora_operator.core.reasons import Reason
@@ -96,11 +96,10 @@ def _attempt(
     if waiting is not None or create is None:
         told = _refusal(snapshot, create.name) if create is not None else None
         return Next(candidate=candidate, waiting=told or waiting)
-    return Next(
-        candidate=started(unfinished_reset(candidate), create.name, now),
-        create=create,
-        waiting=Obstacle(Reason.STARTING, f"Job {create.name} is created"),
-    )
+    begins = Obstacle(Reason.STARTING, f"Job {create.name} is created")
+    if profile.spec.local_queue_name is not None:  # it counts as queued at once, or the queue would get too many
+        begins = Obstacle(Reason.QUEUED, held_by_a_queue(create.name))
+    return Next(candidate=started(unfinished_reset(candidate), create.name, now), create=create, waiting=begins)
 
 
 def _refusal(snapshot: BindingSnapshot, job: str) -> Obstacle | None:

@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from fleet.builders import make_release
-from fleet.cluster import ANYTHING, FAILS, PASSES, STICKS, Cluster, small_fleet, whatever_happens
+from fleet.builders import make_profile, make_release
+from fleet.cluster import ANYTHING, FAILS, PASSES, STICKS, Cluster, preemptions, small_fleet, whatever_happens
 from fleet.exploration import Event, Events, Explored, Node, Rule, ViolationError, copied, explore, livelock
 from fleet.world import World
 from relora_contract.api.release import BaseModelRelease
@@ -135,6 +135,28 @@ def test_a_quota_that_refuses_jobs_at_any_moment() -> None:
     assert "False/JobRefused" in {one for names in told for one in names}
     assert all("False/JobRefused" not in conditions_of(node.world) for node in found.ends if not node.world.refusing)
     assert ("True/NewestRelease",) * 3 in told
+
+
+def test_a_queue_that_lets_jobs_go_and_takes_them_back_at_any_moment() -> None:
+    fleet = small_fleet()
+    fleet.add(make_profile(scheduling={"localQueueName": "gpus"}))
+    comes = release_comes("r2", "r1", rollout={"maxQueuedJobs": 2})
+    found = search(fleet, comes, preemptions, outcomes={"x": (PASSES, FAILS)}, rules=(no_attempt_is_lost,))
+    assert any(
+        sum(job.view.suspended for job in node.world.live_jobs()) == 2 and "False/Queued" in conditions_of(node.world)
+        for node in found.nodes.values()
+    )
+    assert ("True/NewestRelease",) * 3 in [conditions_of(node.world) for node in found.ends]
+
+
+def no_attempt_is_lost(before: World, after: World) -> None:
+    """No attempt fails, and the queue holds no more Jobs than the release allows besides those it had let go."""
+    for binding in after.bindings.values():
+        candidate = binding.status.candidate
+        assert candidate is None or (candidate.attempt, candidate.failures) == (1, 0) or candidate.reason is not None
+    created = [write for write in after.writes if isinstance(write, CreateJob)]
+    held = sum(job.view.suspended for job in after.live_jobs())
+    assert not created or held <= 2
 
 
 def withdrawal_of(name: str) -> Events:
