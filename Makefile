@@ -78,10 +78,10 @@ fast-tests: $(STAMP)
 every-state: $(STAMP) ## search every state that a small fleet can reach, and say how many they are
 	$(BIN)/pytest -q -s -m exhaustive tests/unit/operator_core
 
-test: check every-state integration interruptions e2e ## everything that this machine can run
+test: check every-state integration e2e ## everything that this machine can run
 
 integration: $(STAMP) ## tests against a real API server and a real S3 gateway; no root, no containers
-	$(BIN)/pytest -q tests/integration
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/integration
 	$(BIN)/pytest -q -m integration tests/unit/store
 
 interruptions: $(STAMP) ## kill the trainer all over its work, with a folder and with an S3 store

@@ -137,12 +137,16 @@ CASES: dict[str, RuleCase] = {
     "PerModule needs a probe of (0, 1), a fit that costs as much as three, and one of its result: "
     "give a budget of at least 5, or leave granularity out": RuleCase(
         accepted=(
-            {("budget",): 5},
-            {("budget",): ABSENT},
+            {("granularity",): "PerModule", ("budget",): 5},
+            {("granularity",): "PerModule", ("budget",): ABSENT},
             {("granularity",): "Global", ("budget",): 1},
             {("granularity",): ABSENT, ("budget",): 1},
         ),
-        refused=({("budget",): 4},),
+        refused=({("granularity",): "PerModule", ("budget",): 4},),
+    ),
+    "name the queue too: a priority counts within one": RuleCase(
+        accepted=({}, {("workloadPriorityClassName",): ABSENT}),
+        refused=({("localQueueName",): ABSENT},),
     ),
     'give a share between 0 and 1, as in "0.2"': RuleCase(
         accepted=({(): "0.5"},), refused=({(): "0"}, {(): "1"}, {(): "-0.2"})

@@ -72,7 +72,7 @@ def binding(name: str = "classifier", namespace: str = "team", **spec: object) -
             "readaptation": {
                 "strategy": "ReLoRA",
                 "search": {
-                    "granularity": "PerModule",
+                    "granularity": "Global",
                     "budget": 8,
                     "validationSamples": 64,
                     "alpha": {"min": "0", "max": "1"},
@@ -171,6 +171,7 @@ def every_kind() -> dict[str, Document]:
     rollout = {
         "maxRunningJobs": 4,
         "maxRunningJobsPerNamespace": 2,
+        "maxQueuedJobs": 50,
         "canary": {"selector": _SELECTOR, "minPromoted": 2, "deadlineSeconds": 3600},
         "failureBudget": {"maxFailed": "5%", "minimumSample": 20, "acceptedFailures": 1},
     }

@@ -154,14 +154,18 @@ def test_schema_and_models_refuse_the_same(kind: str, data: st.DataObject) -> No
         parent[last] = data.draw(EDGES)
     else:
         del parent[last]
-    assume(not _negative_quantity(document))
+    assume(not _number_beyond_its_rule(document))
     assert schema_accepts(kind, document) == model_accepts(kind, document)
 
 
-def _negative_quantity(document: dict[str, Any]) -> bool:
-    """Patterns bind strings only; that numbers are not negative is a CEL rule."""
-    resources = document["spec"].get("resources")
+def _number_beyond_its_rule(document: dict[str, Any]) -> bool:
+    """Patterns bind strings only; where a number may stand for its text, which numbers are right is a CEL rule."""
+    spec = document["spec"]
+    resources, rollout = spec.get("resources"), spec.get("rollout")
     groups = resources.values() if isinstance(resources, dict) else []
-    numbers = [value for group in groups if isinstance(group, dict) for value in group.values()]
-    numbers.append(document["spec"].get("scratchSizeLimit"))
-    return any(isinstance(number, int) and not 0 <= number < 10**15 for number in numbers)
+    quantities = [value for group in groups if isinstance(group, dict) for value in group.values()]
+    quantities.append(spec.get("scratchSizeLimit"))
+    budget = rollout.get("failureBudget") if isinstance(rollout, dict) else None
+    counts = [budget.get("maxFailed")] if isinstance(budget, dict) else []
+    bounds = [(quantity, 10**15) for quantity in quantities] + [(count, 10**6) for count in counts]
+    return any(isinstance(number, int) and not 0 <= number < bound for number, bound in bounds)
