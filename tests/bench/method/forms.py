@@ -1,0 +1,56 @@
+"""The forms of the bench: the same code, with larger lists."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from bench.method import fusing, probing, projecting, startup, streaming, throughput
+from bench.method.chain import open_chain
+from bench.method.parts import Part
+
+
+@dataclass(frozen=True)
+class Form:
+    """Sizes, counts and lists of one form.
+
+    Attributes:
+        matrix: Rows and columns of the matrices that are projected and streamed.
+        tensors: Tensors of each streamed base; a multiple of four.
+        modules: Rows and columns of the modules that are fused.
+        rounds: Repetitions of what takes milliseconds.
+        few_rounds: Repetitions of what takes seconds.
+        probe_items: Validation examples of the probe.
+        training_steps: Optimizer steps of one round of throughput.
+        chains: Names of the adapters that are re-adapted; the first also carries the probe and the training.
+        seeds: Of the re-adaptations.
+        epochs: Of their training.
+    """
+
+    matrix: int
+    tensors: int
+    modules: tuple[int, ...]
+    rounds: int
+    few_rounds: int
+    probe_items: int
+    training_steps: int
+    chains: tuple[str, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+
+
+FORMS = {
+    "tiny": Form(64, 4, (48,), 2, 1, 16, 1, ("tiny",), (0,), 1),
+    "quick": Form(4096, 8, (1024, 2048), 7, 3, 128, 2, ("sentiment",), (0,), 1),
+    "full": Form(4096, 16, (1024, 2048, 4096), 15, 7, 160, 4, ("sentiment", "author"), (0, 1, 2), 2),
+}
+
+
+def kernels(form: Form) -> Iterator[Part]:
+    """Yield the parts of the method that are measured on their own."""
+    chain = open_chain(form.chains[0])
+    yield Part("projection", partial(projecting.rows, form.matrix, form.few_rounds))
+    yield Part("streaming", partial(streaming.rows, form.matrix, form.tensors, form.few_rounds))
+    yield Part("fusion", partial(fusing.rows, form.modules, form.rounds))
+    yield Part("probe", partial(probing.rows, chain, form.probe_items, form.few_rounds))
+    yield Part("training throughput", partial(throughput.rows, chain, form.training_steps, form.few_rounds))
+    yield Part("start-up", partial(startup.rows, chain.name, form.few_rounds))

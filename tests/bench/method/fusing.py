@@ -1,0 +1,104 @@
+"""Fusion of a delta with an old adapter, against PEFT's `add_weighted_adapter("svd")` on the same two adapters."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from bench.method.timing import observed, ratios, reaches
+from bench.results import Row, at_most, measured
+from relora_trainer.adapter import LoraSettings
+from relora_trainer.factors import Factors
+from relora_trainer.fusion import dora_magnitude, prepare, row_norms
+
+ALPHA, BETA = 0.3, 1.7
+RANK = 16
+MODULE = "proj"
+_TIMES = 300
+_RELATIVE_ERROR = 1e-5
+
+
+class _Base(nn.Module):
+    """One linear module; nothing calls it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(size, size, bias=False)
+
+
+def rows(sizes: Sequence[int], rounds: int) -> Iterator[Row]:
+    """Yield time per size, then the errors for plain LoRA, rsLoRA and DoRA on the first size."""
+    for size in sizes:
+        model, old, delta = _adapters(size, use_rslora=False)
+        peft = partial(_fuse_by_peft, model)
+        next_candidate = partial(prepare(old, delta).candidate, ALPHA, BETA)
+        first_candidate = partial(_fuse_from_the_start, old, delta)
+        name = f"fusion, {size}×{size}, add_weighted_adapter ÷ ours"
+        yield reaches(f"{name}, per candidate", ratios(next_candidate, peft, rounds=rounds), _TIMES)
+        yield observed(f"{name}, the first candidate", ratios(first_candidate, peft, rounds=rounds), "×")
+    for kind in ("LoRA", "rsLoRA"):
+        model, old, delta = _adapters(sizes[0], use_rslora=kind == "rsLoRA")
+        wanted = best_sum(old, delta)
+        ours = prepare(old, delta).candidate(ALPHA, BETA)
+        yield at_most(f"fusion of {kind}, relative error", _error(ours.dense(), wanted), _RELATIVE_ERROR)
+        yield measured(f"add_weighted_adapter of {kind}, relative error", _error(_fuse_by_peft(model), wanted))
+    yield at_most("fusion of DoRA, relative error of the weight", _dora_error(sizes[0]), _RELATIVE_ERROR)
+
+
+def best_sum(old: Factors, delta: Factors) -> Tensor:
+    """Return the best rank-r approximation of α·ΔΘ + β·ΔΘ_i by a dense SVD in float64."""
+    total = ALPHA * delta.to(torch.float64).dense() + BETA * old.to(torch.float64).dense()
+    u, s, v_t = torch.linalg.svd(total, full_matrices=False)
+    best: Tensor = (u[:, :RANK] * s[:RANK]) @ v_t[:RANK]
+    return best
+
+
+def _adapters(size: int, *, use_rslora: bool) -> tuple[PeftModel, Factors, Factors]:
+    """Return a PEFT model with the adapters "old" and "delta", and both as the trainer reads them."""
+    torch.manual_seed(0)
+    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=[MODULE], use_rslora=use_rslora)
+    model = get_peft_model(_Base(size), config, adapter_name="old")
+    assert isinstance(model, PeftModel)
+    model.add_adapter("delta", config)
+    settings = LoraSettings(r=RANK, lora_alpha=2 * RANK, target_modules=[MODULE], use_rslora=use_rslora)
+    layer = model.get_submodule(f"base_model.model.{MODULE}")
+    found = []
+    for name in ("old", "delta"):
+        a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+        with torch.no_grad():
+            b.normal_(std=size**-0.5)
+        found.append(Factors(a.detach(), b.detach() * settings.scaling(MODULE)))
+    old, delta = found
+    return model, old, delta
+
+
+def _fuse_from_the_start(old: Factors, delta: Factors) -> Factors:
+    return prepare(old, delta).candidate(ALPHA, BETA)
+
+
+def _fuse_by_peft(model: PeftModel) -> Tensor:
+    """Return the dense update that PEFT makes of α·delta + β·old."""
+    model.add_weighted_adapter(["delta", "old"], [ALPHA, BETA], "fused", combination_type="svd", svd_rank=RANK)
+    update: Tensor = model.get_submodule(f"base_model.model.{MODULE}").get_delta_weight("fused").detach()
+    model.delete_adapter("fused")
+    return update
+
+
+def _dora_error(size: int) -> float:
+    """Return the error of DoRA's weight on the new base, its rows with the gain that the old one learned."""
+    _, old, delta = _adapters(size, use_rslora=False)
+    generator = torch.Generator().manual_seed(1)
+    old_weight = torch.randn(size, size, generator=generator) * size**-0.5
+    new_weight = old_weight + 0.1 * torch.randn(size, size, generator=generator) * size**-0.5
+    magnitude = old_weight.norm(dim=1) * (1 + 0.1 * torch.rand(size, generator=generator))
+    gain = magnitude.double() / (old_weight.double() + old.to(torch.float64).dense()).norm(dim=1)
+    wanted = gain[:, None] * (new_weight.double() + best_sum(old, delta))
+    fused = prepare(old, delta).candidate(ALPHA, BETA)
+    scale = dora_magnitude(magnitude, old_weight, old, new_weight, fused) / row_norms(new_weight, fused)
+    return _error(scale[:, None] * (new_weight + fused.dense()), wanted)
+
+
+def _error(found: Tensor, wanted: Tensor) -> float:
+    return float((found.double() - wanted).norm() / wanted.norm())
