@@ -12,6 +12,7 @@ from peft import PeftModel
 from pyarrow.parquet import write_table
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from relora_contract.artifacts import ArtifactRef
 from relora_contract.exitcodes import ExitCode
 from relora_contract.report import Step, StepOutcome, StepReport, Verdict
 from relora_contract.request import DeltaRequest, ReadaptationRequest
@@ -74,6 +75,13 @@ class Laptop:
         except StoreError as error:
             return error.exit_code
 
+    def stored(self, artifact: ArtifactRef | None, name: str) -> bytes:
+        """Return a file of a published artifact."""
+        assert artifact is not None
+        manifest = json.loads(Path(artifact.uri.removeprefix("file://")).read_text())
+        digest = str(manifest["files"][name]["digest"]).removeprefix("sha256:")
+        return (self.root / "store" / "blobs" / "sha256" / digest).read_bytes()
+
     def report(self, step: str) -> StepReport:
         report = self.ended[step].report
         assert report is not None, self.ended[step].notification
@@ -101,9 +109,8 @@ def test_what_is_published_is_a_plain_peft_folder_with_a_fingerprint(laptop: Lap
     manifest = json.loads(Path(artifact.uri.removeprefix("file://")).read_text())
     folder = laptop.root / "served"
     folder.mkdir()
-    for name, entry in manifest["files"].items():
-        blob = laptop.root / "store" / "blobs" / "sha256" / entry["digest"].removeprefix("sha256:")
-        (folder / name).write_bytes(blob.read_bytes())
+    for name in manifest["files"]:
+        (folder / name).write_bytes(laptop.stored(artifact, name))
     base = LlamaForCausalLM.from_pretrained(laptop.root / "r2")
     fingerprint = manifest["fingerprints"][0]
     prompt = torch.tensor([fingerprint["prompt"]])
@@ -208,7 +215,8 @@ def test_refine_always_trains_every_step_and_continues_where_recover_ended(lapto
     recover, refine = laptop.report("recover"), laptop.report("refine")
     assert recover.optimizer_steps == round(0.25 * total)
     assert recover.optimizer_steps + refine.optimizer_steps == total
-    assert recover.training_state is not None
+    schedule = json.loads(laptop.stored(recover.training_state, "state.json"))["schedule"]
+    assert (schedule["anchor_strong"], schedule["anchor_weak"]) == (1e-3, 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +235,8 @@ def test_a_strategy_without_search_trains_without_a_delta(
     assert [report.reference_outcomes is not None for report in reports] == [True] + [False] * (len(steps) - 1)
     assert Verdict.PASSED in [report.verdict for report in reports], [report.quality for report in reports]
     assert all(gate.reference is not None for report in reports for gate in report.gates)
+    schedule = json.loads(laptop.stored(laptop.report("recover").training_state, "state.json"))["schedule"]
+    assert (schedule["anchor_strong"], schedule["anchor_weak"]) == (0, 0)
     start = (None, None) if strategy == "Scratch" else ("0", "1")
     assert {(report.alpha, report.beta) for report in reports if report.verdict is not None} == {start}
 
