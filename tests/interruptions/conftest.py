@@ -56,14 +56,14 @@ def world(tmp_path_factory: pytest.TempPathFactory, trainer: Trainer, laptop: Pa
 
 @pytest.fixture(scope="session")
 def ready_world(tmp_path_factory: pytest.TempPathFactory, trainer: Trainer, laptop: Path) -> World:
-    """Stage 1 ends early: the monitor says twice that the adapter is good enough."""
+    """Coefficients are fitted by module, and stage 1 ends early: the monitor says twice that it is enough."""
     world = make_world(
         tmp_path_factory,
         trainer,
         laptop,
         gates=[{"metric": "Loss", "threshold": "2"}],
         readaptation={
-            "search": {"budget": 3},
+            "search": {"budget": 10, "granularity": "PerModule"},
             "tuning": {"batchSize": 8, "epochs": 8, "recoverFraction": "0.9", "learningRate": "2e-2"},
         },
     )

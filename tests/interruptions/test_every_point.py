@@ -52,13 +52,13 @@ def every(points: Sequence[str], stride: int) -> range:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_every_point(world: World, make_place: MakePlace, step: str) -> None:
-    points = every(world.marks[step].attempt.points, KILLED_EVERY[kind(make_place)])
+    points = every(world.points(step, make_place()), KILLED_EVERY[kind(make_place)])
     assert list(survive_each(world, make_place, step, (Fault(Act.KILL, number) for number in points)))
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_terminated_at_every_point(world: World, make_place: MakePlace, step: str) -> None:
-    points = every(world.marks[step].attempt.points, TERMINATED_EVERY[kind(make_place)])
+    points = every(world.points(step, make_place()), TERMINATED_EVERY[kind(make_place)])
     assert list(survive_each(world, make_place, step, (Fault(Act.TERM, number) for number in points)))
 
 
@@ -94,7 +94,7 @@ def test_killed_over_and_over_until_it_ends(world: World, make_place: MakePlace)
     for step in STEPS:
         place = make_place()
         world.prepare(place, step)
-        points = len(world.marks[step].attempt.points)
+        points = len(world.points(step, place))
         for _ in range(8):
             act = chance.choice([Act.KILL, Act.TERM])
             world.attempt(step, place, fault=Fault(act, chance.randint(points // 4, points)))

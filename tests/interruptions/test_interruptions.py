@@ -3,6 +3,8 @@
 A few points of every step; `test_every_point.py` has the rest.
 """
 
+from collections.abc import Sequence
+
 import pytest
 
 from interruptions.conftest import MakePlace
@@ -12,11 +14,8 @@ from interruptions.world import World, check_whole, contents
 from relora_contract.exitcodes import ExitCode
 
 
-def point(world: World, step: str, share: float, *, store: bool = False) -> int:
-    """Return the number of a point, by the share of the step's points that come before it."""
-    points = world.marks[step].attempt.points
-    if store:
-        points = [name for name in points if name.startswith("store: ")]
+def number(points: Sequence[str], share: float) -> int:
+    """Return the number of a point, by the share of the points that come before it."""
     return 1 + round(share * (len(points) - 1))
 
 
@@ -25,7 +24,8 @@ def point(world: World, step: str, share: float, *, store: bool = False) -> int:
 def test_a_killed_step_continues_and_ends_with_the_same_bits(
     world: World, make_place: MakePlace, step: str, share: float
 ) -> None:
-    first, _ = survive(world, make_place(), step, Fault(Act.KILL, point(world, step, share)))
+    place = make_place()
+    first, _ = survive(world, place, step, Fault(Act.KILL, number(world.points(step, place), share)))
     assert first.code < 0
 
 
@@ -53,7 +53,19 @@ def test_a_terminated_evaluation_repeats_no_piece(world: World, make_place: Make
 def test_a_store_that_fails_leaves_nothing_half_published(
     world: World, make_place: MakePlace, step: str, share: float
 ) -> None:
-    survive(world, make_place(), step, Fault(Act.FAIL, point(world, step, share, store=True)))
+    calls = [name for name in world.marks[step].attempt.points if name.startswith("store: ")]
+    survive(world, make_place(), step, Fault(Act.FAIL, number(calls, share)))
+
+
+@pytest.mark.parametrize("act", [Act.KILL, Act.TERM])
+def test_a_fit_of_coefficients_continues(ready_world: World, make_place: MakePlace, act: Act) -> None:
+    fit = ready_world.marks["fuse"].attempt.progress("fit")
+    assert fit == [1, 2, 3]
+    first, second = survive(ready_world, make_place(), "fuse", Fault(act, 1, "progress: fit 2/"))
+    assert first.code != ExitCode.DONE
+    assert second.progress("search") == []
+    if act is Act.TERM:
+        assert second.progress("fit") == [3]
 
 
 @pytest.mark.parametrize("act", [Act.KILL, Act.TERM])
@@ -92,7 +104,7 @@ def test_a_report_stands_though_the_process_was_killed_before_it_could_tell(
 ) -> None:
     place = make_place()
     world.prepare(place, "port")
-    first = world.attempt("port", place, fault=Fault(Act.KILL, point(world, "port", 1)))
+    first = world.attempt("port", place, fault=Fault(Act.KILL, len(world.points("port", place))))
     reports = {key: data for key, data in contents(place).items() if key.startswith("reports/")}
     second = finish(world, place, "port")
     assert first.code < 0

@@ -89,6 +89,11 @@ class World:
         [data] = [data for key, data in self.marks[step].after.items() if key.endswith(f"/{step}.json")]
         return StepReport.model_validate_json(data)
 
+    def points(self, step: str, place: Place) -> list[str]:
+        """Return the points that a step comes to in a place of this kind: a bucket makes no links."""
+        names = self.marks[step].attempt.points
+        return names if place.uri.startswith("file://") else [name for name in names if not name.startswith("disk: ")]
+
     def prepare(self, place: Place, step: str) -> None:
         """Put into an empty store what was there before a step."""
         for key, data in self.marks[step].before.items():

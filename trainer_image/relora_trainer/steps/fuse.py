@@ -178,6 +178,7 @@ class CoefficientSearch:
         spent = sum(probe.seconds for probe in history)
         left = (self._affordable() - 1) * history[0].seconds - spent  # the one is the probe that follows
         fit.run(seconds=left, clock=context.clock.monotonic, after_step=after_step)
+        fit.save(path)
         coefficients = fit.coefficients()
         alpha, beta = (sum(side) / len(coefficients) for side in zip(*coefficients.values(), strict=True))
         candidate = Candidate(alpha, beta, len(self._items.items))
