@@ -36,8 +36,12 @@ class Attempt:
 
     def saved(self, part: str) -> int:
         """Return a number of units that the last stored checkpoint holds at least."""
-        stored = [index for index, point in enumerate(self.points[:-1]) if _RECORD.search(point)]
-        before = replace(self, points=self.points[: stored[-1]] if stored else [])
+        # In a folder a record appears by a link, a point too: it is there when a point of another kind follows.
+        seen = self.points
+        while seen and (seen[-1].startswith("disk: ") or _RECORD.search(seen[-1])):
+            seen = seen[:-1]
+        stored = [index for index, point in enumerate(seen) if _RECORD.search(point)]
+        before = replace(self, points=seen[: stored[-1]] if stored else [])
         return max(before.progress(part), default=0)
 
 
