@@ -221,11 +221,12 @@ class Stage:
         self.wait(f"{server} serves the best adapter of {binding}", probe)
 
     def await_container(self, namespace: str, job_kind: str, container: str, state: str) -> Json:
-        """Wait until a container of a Job's pod is `running` or `terminated`, and return the pod."""
+        """Wait until a container of a Job's pod is `running`, or has been, or is `terminated`; return the pod."""
+        wanted = {state, "terminated"}
 
         def probe() -> Json | None:
             pods = facts.jobs_of_kind(self.world.chronicle.alive("Pod", namespace), job_kind)
-            return next((pod for pod in pods if state in facts.container_states(pod).get(container, {})), None)
+            return next((pod for pod in pods if wanted & facts.container_states(pod).get(container, {}).keys()), None)
 
         return self.wait(f"container {container} of a {job_kind} pod in {namespace} is {state}", probe)
 
