@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.builders import make_binding, make_release, make_server
+from fleet.builders import make_binding, make_release
 from fleet.jobs import SimJob, StepEnd, gate_says, run
+from fleet.stories import fleet_of
 from fleet.world import Watched, World
 from relora_contract.api.release import BindingCounts
 from relora_contract.report import Verdict
@@ -24,17 +25,6 @@ def changed(world: World, one: Watched, **spec: object) -> World:
     )
 
 
-def fleet(*teams: str, server: bool = True, **spec: object) -> World:
-    """Bindings on the first release, one in each namespace."""
-    world = World().add(make_release("r1"))
-    if server:
-        world.add(make_server()).add_target()
-    for team in teams or ("team",):
-        binding = make_binding(namespace=team, **spec)  # type: ignore[arg-type]  # fields of the spec
-        world.add((binding.on_server() if server else binding).build())
-    return world.live_on()
-
-
 def release_of(world: World) -> str:
     serving = world.target().serving
     assert serving is not None
@@ -51,7 +41,7 @@ def counts(world: World, release: str = "r2") -> BindingCounts:
 
 
 def test_a_suspended_release_starts_no_job_not_even_for_a_delta_and_goes_on_when_resumed() -> None:
-    world = fleet("alpha", "beta", server=False)
+    world = fleet_of("alpha", "beta", server=False)
     world.add(make_release("r2", "r1", minutes=10, suspend=True)).live_on()
 
     assert world.jobs == {}
@@ -65,7 +55,7 @@ def test_a_suspended_release_starts_no_job_not_even_for_a_delta_and_goes_on_when
 
 
 def test_a_release_that_is_suspended_midway_lets_its_jobs_run_and_takes_back_unused_slots() -> None:
-    world = fleet("alpha", "beta", server=False)
+    world = fleet_of("alpha", "beta", server=False)
     world.add(make_release("r2", "r1", minutes=10, rollout={"maxRunningJobs": 1})).settle().run_all().settle()
     (job,) = world.live_jobs()
     run(world, job)
@@ -79,7 +69,7 @@ def test_a_release_that_is_suspended_midway_lets_its_jobs_run_and_takes_back_unu
 
 
 def test_a_suspended_binding_keeps_serving_is_skipped_and_counts_as_none_that_failed() -> None:
-    world = fleet("alpha", "beta", server=False)
+    world = fleet_of("alpha", "beta", server=False)
     changed(world, world.binding(namespace="beta"), suspend=True)
     world.add(SECOND).live_on()
 
@@ -96,14 +86,14 @@ def test_a_suspended_binding_keeps_serving_is_skipped_and_counts_as_none_that_fa
 
 
 def test_a_binding_that_is_suspended_while_its_job_runs_lets_it_end() -> None:
-    world = fleet(server=False)
+    world = fleet_of(server=False)
     world.add(SECOND).settle().run_all().settle()
     changed(world, world.binding(), suspend=True).live_on()
     assert world.condition(world.binding(), "UpToDate") == "True/NewestRelease"
 
 
 def test_a_suspended_member_keeps_its_server_and_the_others_know_that_nothing_moves_by_itself() -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     changed(world, world.binding(namespace="beta"), suspend=True)
     world.add(SECOND).live_on()
 
@@ -113,7 +103,7 @@ def test_a_suspended_member_keeps_its_server_and_the_others_know_that_nothing_mo
 
 
 def test_a_suspended_server_begins_no_roll_out_but_puts_a_lost_set_back() -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     changed(world, world.server(), suspend=True)
     world.add(SECOND).live_on()
 
@@ -136,13 +126,13 @@ def test_a_suspended_server_begins_no_roll_out_but_puts_a_lost_set_back() -> Non
 
 
 def test_a_suspended_server_with_nothing_to_do_is_up_to_date() -> None:
-    world = fleet()
+    world = fleet_of()
     changed(world, world.server(), suspend=True).live_on()
     assert world.condition(world.server(), "UpToDate") == "True/NewestRelease"
 
 
 def test_a_roll_out_that_began_before_its_server_was_suspended_ends() -> None:
-    world = fleet()
+    world = fleet_of()
     world.add(SECOND).settle().run_all().settle().run_all().settle()
     assert world.server().status.candidate is not None
     changed(world, world.server(), suspend=True).settle()
@@ -155,7 +145,7 @@ def test_a_roll_out_that_began_before_its_server_was_suspended_ends() -> None:
 
 
 def test_a_manual_binding_waits_for_approval_and_takes_no_part_until_then() -> None:
-    world = fleet("alpha", "beta", server=False)
+    world = fleet_of("alpha", "beta", server=False)
     changed(world, world.binding(namespace="beta"), updatePolicy={"mode": "Manual"})
     world.add(SECOND).live_on()
 
@@ -172,7 +162,7 @@ def test_a_manual_binding_waits_for_approval_and_takes_no_part_until_then() -> N
 
 
 def test_a_manual_binding_moves_to_the_approved_release_although_a_newer_one_is_there() -> None:
-    world = fleet(server=False, updatePolicy={"mode": "Manual", "approvedReleaseName": "r2"})
+    world = fleet_of(server=False, updatePolicy={"mode": "Manual", "approvedReleaseName": "r2"})
     world.add(SECOND, make_release("r3", "r2", minutes=20)).live_on()
 
     current = world.binding().status.current
@@ -182,7 +172,7 @@ def test_a_manual_binding_moves_to_the_approved_release_although_a_newer_one_is_
 
 
 def test_an_older_approval_moves_nothing_back() -> None:
-    world = fleet(server=False)
+    world = fleet_of(server=False)
     world.add(SECOND).live_on()
     changed(world, world.binding(), updatePolicy={"mode": "Manual", "approvedReleaseName": "r1"}).live_on()
 
@@ -193,7 +183,7 @@ def test_an_older_approval_moves_nothing_back() -> None:
 
 
 def test_an_approval_that_is_taken_back_ends_the_job() -> None:
-    world = fleet(server=False, updatePolicy={"mode": "Manual", "approvedReleaseName": "r2"})
+    world = fleet_of(server=False, updatePolicy={"mode": "Manual", "approvedReleaseName": "r2"})
     world.add(SECOND).settle().run_all().settle()
     assert world.live_jobs()
 
@@ -205,7 +195,7 @@ def test_an_approval_that_is_taken_back_ends_the_job() -> None:
 
 
 def test_an_approval_that_goes_to_and_fro_runs_no_step_twice() -> None:
-    world = fleet(server=False, updatePolicy={"mode": "Manual", "approvedReleaseName": "r2"})
+    world = fleet_of(server=False, updatePolicy={"mode": "Manual", "approvedReleaseName": "r2"})
     world.add(SECOND, make_release("r3", "r2", minutes=20)).settle().run_all().settle()
     run(world, world.live_jobs()[0], gate_says(Verdict.FAILED))
     before = list(world.executed)
@@ -219,7 +209,7 @@ def test_an_approval_that_goes_to_and_fro_runs_no_step_twice() -> None:
 
 
 def test_a_member_that_awaits_approval_keeps_its_server_and_is_named() -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     changed(world, world.binding(namespace="beta"), updatePolicy={"mode": "Manual"})
     world.add(SECOND).live_on()
 
@@ -266,14 +256,14 @@ def last_step_passes(world: World) -> World:
 
 @pytest.mark.parametrize("policy", [{}, {"promote": "FirstPassing"}])
 def test_the_first_adapter_that_passes_is_promoted_while_the_job_goes_on(policy: dict[str, str]) -> None:
-    world = fleet(server=False, updatePolicy=policy)
+    world = fleet_of(server=False, updatePolicy=policy)
     first_step_passes(world.add(SECOND).settle().run_all().settle())
     assert world.live_jobs()
     assert world.condition(world.binding(), "UpToDate") == "True/NewestRelease"
 
 
 def test_the_best_adapter_is_promoted_when_the_last_step_has_ended() -> None:
-    world = fleet(server=False, updatePolicy={"promote": "Best"})
+    world = fleet_of(server=False, updatePolicy={"promote": "Best"})
     first_step_passes(world.add(SECOND).settle().run_all().settle())
 
     assert world.condition(world.binding(), "Adapted") == "True/GatePassed"
@@ -289,7 +279,7 @@ def test_the_best_adapter_is_promoted_when_the_last_step_has_ended() -> None:
 
 
 def test_who_waits_for_the_best_is_content_with_what_there_is_when_the_job_is_gone() -> None:
-    world = fleet(server=False, updatePolicy={"promote": "Best"})
+    world = fleet_of(server=False, updatePolicy={"promote": "Best"})
     first_step_passes(world.add(SECOND).settle().run_all().settle())
     world.jobs.clear()
     world.settle()
@@ -298,7 +288,7 @@ def test_who_waits_for_the_best_is_content_with_what_there_is_when_the_job_is_go
 
 @pytest.mark.parametrize(("policy", "stalled"), [("Keep", "-"), ("Degrade", "True/GateFailed")])
 def test_a_failed_upgrade_degrades_a_binding_only_when_its_owner_says_so(policy: str, stalled: str) -> None:
-    world = fleet(updatePolicy={"onFailure": policy})
+    world = fleet_of(updatePolicy={"onFailure": policy})
     world.add(SECOND).live_on(gate_says(Verdict.FAILED))
     assert world.condition(world.binding(), "Stalled") == stalled
     assert world.condition(world.binding(), "Ready") == "True/Promoted"

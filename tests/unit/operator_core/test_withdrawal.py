@@ -4,25 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.builders import digest, make_binding, make_release, make_server
+from fleet.builders import digest, make_binding, make_release
 from fleet.jobs import gate_says, run
+from fleet.stories import fleet_of
 from fleet.world import World
 from relora_contract.report import Verdict
 from relora_operator.core.actions import Key
 
 SECOND = make_release("r2", "r1", minutes=10)
 THIRD = make_release("r3", "r2", minutes=20)
-
-
-def fleet(*teams: str, server: bool = True, **spec: object) -> World:
-    """Bindings on the first release, one in each namespace."""
-    world = World().add(make_release("r1"))
-    if server:
-        world.add(make_server()).add_target()
-    for team in teams or ("team",):
-        binding = make_binding(namespace=team, **spec)  # type: ignore[arg-type]  # fields of the spec
-        world.add((binding.on_server() if server else binding).build())
-    return world.live_on()
 
 
 def withdraw(world: World, name: str = "r2") -> World:
@@ -47,7 +37,7 @@ def served(world: World) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize("server", [True, False])
 def test_a_withdrawn_release_is_left_for_the_pairs_that_were_promoted_before(server: bool) -> None:  # noqa: FBT001 - a case
-    world = fleet("alpha", "beta", server=server)
+    world = fleet_of("alpha", "beta", server=server)
     before = pairs(world)
     world.add(SECOND).live_on()
     assert {release for release, _ in pairs(world).values()} == {"r2"}
@@ -67,7 +57,7 @@ def test_a_withdrawn_release_is_left_for_the_pairs_that_were_promoted_before(ser
 
 
 def test_what_comes_back_is_what_was_promoted_for_the_release_and_not_a_pin_that_never_was() -> None:
-    world = fleet("team")
+    world = fleet_of("team")
     world.add(SECOND).live_on()
     promoted = pairs(world)["team.classifier"]
     world.add(THIRD).live_on()
@@ -85,7 +75,7 @@ def test_what_comes_back_is_what_was_promoted_for_the_release_and_not_a_pin_that
 
 def test_two_releases_withdrawn_in_any_order_lead_back_to_the_first() -> None:
     for names in (("r3", "r2"), ("r2", "r3")):
-        world = fleet("alpha", "beta")
+        world = fleet_of("alpha", "beta")
         before = pairs(world)
         world.add(SECOND).live_on().add(THIRD).live_on()
         for name in names:
@@ -95,12 +85,12 @@ def test_two_releases_withdrawn_in_any_order_lead_back_to_the_first() -> None:
 
 
 def test_a_withdrawal_ends_the_jobs_of_the_release_and_of_its_delta() -> None:
-    world = fleet("team", server=False)
+    world = fleet_of("team", server=False)
     withdraw(world.add(SECOND).settle()).settle().collect().settle()
     assert world.jobs == {}
     assert world.releases["r2"].status.deltas == []
 
-    world = fleet("team", server=False)
+    world = fleet_of("team", server=False)
     withdraw(world.add(SECOND).settle().run_all().settle()).settle().collect().settle()
     assert world.live_jobs() == []
     assert world.binding().status.candidate is None
@@ -108,7 +98,7 @@ def test_a_withdrawal_ends_the_jobs_of_the_release_and_of_its_delta() -> None:
 
 
 def test_a_roll_out_under_way_is_taken_back_at_once() -> None:
-    world = fleet("team")
+    world = fleet_of("team")
     before = served(world)
     world.add(SECOND).settle().run_all().settle().run_all().settle()
     world.stick()
@@ -124,7 +114,7 @@ def test_a_roll_out_under_way_is_taken_back_at_once() -> None:
 
 
 def test_a_return_that_does_not_get_ready_keeps_what_serves_until_a_retry_is_asked_for() -> None:
-    world = fleet("team")
+    world = fleet_of("team")
     world.add(SECOND).live_on()
     second = served(world)
     withdraw(world).settle()
@@ -141,7 +131,7 @@ def test_a_return_that_does_not_get_ready_keeps_what_serves_until_a_retry_is_ask
 
 
 def test_nobody_is_dropped_for_a_return_and_who_has_no_earlier_pair_is_named() -> None:
-    world = fleet("alpha")
+    world = fleet_of("alpha")
     world.add(SECOND).live_on().add(make_binding("late", "beta", source="r2").on_server().build()).live_on()
     assert set(served(world)) == {"alpha.classifier", "beta.late"}
 
@@ -160,7 +150,7 @@ def test_nobody_is_dropped_for_a_return_and_who_has_no_earlier_pair_is_named() -
 
 
 def test_nobody_joins_a_server_on_a_withdrawn_release() -> None:
-    world = fleet("alpha")
+    world = fleet_of("alpha")
     world.add(SECOND).live_on()
     withdraw(world)
     changed = world.server().model_copy(update={"spec": world.server().spec.model_copy(update={"suspend": True})})
@@ -170,7 +160,7 @@ def test_nobody_joins_a_server_on_a_withdrawn_release() -> None:
 
 
 def test_after_a_withdrawal_the_next_release_starts_from_the_pair_before_it() -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     world.add(SECOND).live_on()
     withdraw(world).live_on()
     world.add(THIRD).live_on()
@@ -182,7 +172,7 @@ def test_after_a_withdrawal_the_next_release_starts_from_the_pair_before_it() ->
 
 
 def test_withdrawn_while_a_newer_one_is_on_its_way_the_server_goes_back_and_then_on() -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     world.add(SECOND).live_on().add(THIRD).settle()
     withdraw(world).settle().roll_out().settle()
     assert {release for release, _ in served(world).values()} == {"r1"}
@@ -191,7 +181,7 @@ def test_withdrawn_while_a_newer_one_is_on_its_way_the_server_goes_back_and_then
 
 
 def test_a_return_works_although_the_earlier_release_was_deleted() -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     before = served(world)
     world.add(SECOND).live_on()
     del world.releases["r1"]
@@ -202,7 +192,7 @@ def test_a_return_works_although_the_earlier_release_was_deleted() -> None:
 
 
 def test_a_return_survives_a_target_that_is_created_anew_in_its_midst() -> None:
-    world = fleet("team")
+    world = fleet_of("team")
     before = served(world)
     world.add(SECOND).live_on()
     withdraw(world).settle()
@@ -213,7 +203,7 @@ def test_a_return_survives_a_target_that_is_created_anew_in_its_midst() -> None:
 
 @pytest.mark.parametrize("point", range(14))
 def test_killed_after_any_write_of_a_return_the_result_is_the_same(point: int) -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     before = served(world)
     world.add(SECOND).live_on()
     world.crash_after = point
@@ -223,7 +213,7 @@ def test_killed_after_any_write_of_a_return_the_result_is_the_same(point: int) -
 
 
 def test_the_history_holds_the_last_pair_of_as_many_releases_as_the_owner_wants() -> None:
-    world = fleet("team", server=False, revisionHistoryLimit=2)
+    world = fleet_of("team", server=False, revisionHistoryLimit=2)
     releases = [SECOND, THIRD, make_release("r4", "r3", minutes=30), make_release("r5", "r4", minutes=40)]
     for release in releases:
         world.add(release).live_on()
@@ -234,7 +224,7 @@ def test_the_history_holds_the_last_pair_of_as_many_releases_as_the_owner_wants(
 
 
 def test_a_release_that_has_the_weights_of_the_first_again_is_a_release_like_any_other() -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     first = world.releases["r1"].spec.weights
     world.add(SECOND).live_on()
     world.add(make_release("r3", "r2", minutes=20, weights=first.model_dump(by_alias=True))).live_on()
@@ -247,7 +237,7 @@ def test_a_release_that_has_the_weights_of_the_first_again_is_a_release_like_any
 
 
 def test_three_releases_in_one_second_lead_straight_to_the_newest() -> None:
-    world = fleet("alpha", "beta")
+    world = fleet_of("alpha", "beta")
     world.add(*(make_release(f"r{index}", f"r{index - 1}", minutes=10) for index in (4, 2, 3))).live_on()
 
     assert {release for release, _ in served(world).values()} == {"r4"}
@@ -257,7 +247,7 @@ def test_three_releases_in_one_second_lead_straight_to_the_newest() -> None:
 
 
 def test_a_newer_release_that_is_withdrawn_gives_the_older_one_back_what_it_had_done() -> None:
-    world = fleet("team", server=False)
+    world = fleet_of("team", server=False)
     world.add(SECOND).settle().run_all().settle()
     run(world, world.live_jobs()[0], gate_says(Verdict.FAILED))
     world.settle().add(THIRD).settle().run_all(kind="delta").settle()
@@ -270,7 +260,7 @@ def test_a_newer_release_that_is_withdrawn_gives_the_older_one_back_what_it_had_
 
 
 def test_a_suspended_server_stays_on_a_withdrawn_release_until_its_owner_lets_go() -> None:
-    world = fleet("team")
+    world = fleet_of("team")
     world.add(SECOND).live_on()
     server = world.server()
     world.add(server.model_copy(update={"spec": server.spec.model_copy(update={"suspend": True})}))
@@ -284,7 +274,7 @@ def test_a_suspended_server_stays_on_a_withdrawn_release_until_its_owner_lets_go
 
 
 def test_deleting_a_release_changes_no_serving() -> None:
-    world = fleet("team")
+    world = fleet_of("team")
     world.add(SECOND).live_on()
     before = served(world)
     del world.releases["r2"]
