@@ -17,12 +17,13 @@ from torch import Tensor
 from relora_trainer.blocks import LinearWeight, check_same_blocks, open_base
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
+from relora_trainer.placement import Placement
 from relora_trainer.ports import Checkpoints
-from relora_trainer.projection import ITERATIONS, Projection, project
+from relora_trainer.projection import ITERATIONS, Projection, frobenius_norm, project, row_norms
 from relora_trainer.tensorfile import TensorFile, open_tensors
 
 MAX_RANK = 64
-ALGORITHM = "randomized-subspace-iteration/1"
+ALGORITHM = "randomized-subspace-iteration/2"
 REPORT = "delta.json"
 METADATA_KEY = "modules"
 
@@ -46,6 +47,11 @@ class ModuleDelta:
     weight_norm: float
 
 
+CPU = Placement(torch.device("cpu"), torch.float32)
+
+BLOCK_ELEMENTS = 1 << 18
+"""Elements that are subtracted at a time; in float32 they fit the cache of a core."""
+
 UNFINISHED = "unfinished.safetensors"
 """The modules of the block that is under way; in no artifact."""
 
@@ -59,6 +65,7 @@ def compute_delta(
     out: Path,
     *,
     rank: int = MAX_RANK,
+    placement: Placement = CPU,
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> dict[str, ModuleDelta]:
@@ -71,6 +78,7 @@ def compute_delta(
         new_base: Θ′.
         out: The artifact's folder; with `checkpoints`, also theirs.
         rank: r of Π_r.
+        placement: Where it computes, and the precision of the iteration that finds the space to project onto.
         progress: Told about every module.
         checkpoints: Asked after every module.
 
@@ -84,6 +92,7 @@ def compute_delta(
     out.mkdir(parents=True, exist_ok=True)
     total = len(old.linear_shapes)
     modules: dict[str, ModuleDelta] = {}
+    pairs = _Pairs(placement, rank)
     for number, block in enumerate(old.blocks):
         path = out / f"block-{number:05d}.safetensors"
         if not path.is_file():
@@ -93,7 +102,7 @@ def compute_delta(
             for name, weight in old.linear(block).items():
                 if name in described:
                     continue
-                projection, weight_norm = _project_pair(f"{name}.weight", weight, after[name], rank)
+                projection, weight_norm = pairs.project(f"{name}.weight", weight, after[name])
                 described[name] = ModuleDelta(
                     file=path.name,
                     rank=projection.factors.rank,
@@ -175,21 +184,49 @@ def open_delta(folder: Path) -> Delta:
     return Delta(folder, modules)
 
 
-def _project_pair(name: str, old: LinearWeight, new: LinearWeight, rank: int) -> tuple[Projection, float]:
-    """Project one module's delta, in float32 from the stored precision; also return ‖W‖_F."""
-    before, after = old.read(), new.read()
-    weight_norm = _finite_norm(before, name, "old")
-    unchanged = before.dtype == after.dtype and torch.equal(before, after)
-    if unchanged:
-        delta = torch.zeros(old.shape)
-    else:
-        _finite_norm(after, name, "new")
-        delta = after.float() - before.float()
-    return project(delta, rank, name=name), weight_norm
+class _Pairs:
+    """Projects one pair of weights after the other, in float32 from the stored precision.
+
+    The difference is taken a few rows at a time, into memory that stays: only one matrix is ever in float32, and fresh
+    memory for every matrix would cost more than the arithmetic.
+    """
+
+    def __init__(self, placement: Placement, rank: int) -> None:
+        self._placement = placement
+        self._rank = rank
+        self._buffer = torch.empty(0, device=placement.device)
+
+    def project(self, name: str, old: LinearWeight, new: LinearWeight) -> tuple[Projection, float]:
+        """Return Π_r of a module's delta, on the CPU, and ‖W‖_F of its old weight."""
+        delta, weight_norm = self._difference(name, old.read(), new.read())
+        if delta is None:
+            return project(torch.zeros(old.shape), self._rank, name=name), weight_norm
+        found = project(delta, self._rank, name=name, iterate_in=self._placement.dtype)
+        factors = Factors(found.factors.a.cpu(), found.factors.b.cpu())
+        return Projection(factors, found.singular_values.cpu(), found.norm), weight_norm
+
+    def _difference(self, name: str, before: Tensor, after: Tensor) -> tuple[Tensor | None, float]:
+        """Return W′ − W, or None when they are equal, and ‖W‖_F."""
+        changed = before.dtype != after.dtype or not torch.equal(before, after)
+        if self._buffer.numel() < before.numel():
+            self._buffer = self._buffer.new_empty(before.numel())
+        delta = self._buffer[: before.numel()].view(before.shape)
+        old_rows, new_rows = [], []
+        for block in torch.arange(len(before)).split(max(1, BLOCK_ELEMENTS // before.shape[1])):
+            rows = slice(int(block[0]), int(block[-1]) + 1)
+            old = before[rows].to(delta)
+            old_rows.append(row_norms(old))
+            if changed:
+                new_rows.append(row_norms(delta[rows].copy_(after[rows])))
+                delta[rows] -= old
+        weight_norm = _finite(torch.cat(old_rows), name, "old")
+        if changed:
+            _finite(torch.cat(new_rows), name, "new")
+        return delta if changed else None, weight_norm
 
 
-def _finite_norm(weight: Tensor, name: str, base: str) -> float:
-    norm = float(torch.linalg.vector_norm(weight.float(), dtype=torch.float64))
+def _finite(norms: Tensor, name: str, base: str) -> float:
+    norm = frobenius_norm(norms)
     if not math.isfinite(norm):
         raise NonFiniteError(f"{name} of the {base} base holds NaN or infinity")
     return norm

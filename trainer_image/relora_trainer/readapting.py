@@ -21,9 +21,10 @@ from relora_trainer.fingerprint import fingerprints
 from relora_trainer.gate import check_sample, judge, measure, power_warnings
 from relora_trainer.hardware import conditions, machine
 from relora_trainer.outcomes import Outcome
+from relora_trainer.placement import choose_placement
 from relora_trainer.preflight import check_bases, check_metrics
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
-from relora_trainer.session import Session, choose_placement, open_session
+from relora_trainer.session import Session, open_session
 from relora_trainer.standing import reference_of
 from relora_trainer.workspace import SHORT, Workspace
 

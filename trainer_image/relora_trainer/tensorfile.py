@@ -45,14 +45,12 @@ class TensorEntry:
         Raises:
             IntegrityError: The file ends before the tensor does.
         """
-        if self.size == 0:
-            return torch.empty(self.shape, dtype=self.dtype)
-        buffer = bytearray(self.size)
+        buffer = torch.empty(self.size, dtype=torch.uint8)
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            if file.readinto(buffer) != self.size:
+            if file.readinto(memoryview(buffer.numpy())) != self.size:
                 raise IntegrityError(f"{self.path.name}: the file ends inside tensor {self.name!r}")
-        return torch.frombuffer(buffer, dtype=self.dtype).reshape(self.shape)
+        return buffer.view(self.dtype).reshape(self.shape)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from relora_trainer.delta import compute_delta, open_delta
 from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
 from relora_trainer.items import ItemSet
-from relora_trainer.session import EVALUATION_BATCH, Placement, Session, choose_placement, open_session
+from relora_trainer.placement import Placement, choose_placement
+from relora_trainer.session import EVALUATION_BATCH, Session, open_session
 
 ALPHA, BETA = 0.3, 1.5
 IGNORED = -100

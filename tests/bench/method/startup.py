@@ -21,7 +21,8 @@ from relora_store.filesystems import Filesystems
 from relora_trainer.adapter import read_adapter
 from relora_trainer.artifact_store import StoreArtifacts
 from relora_trainer.blocks import open_base
-from relora_trainer.session import choose_placement, open_session
+from relora_trainer.placement import choose_placement
+from relora_trainer.session import open_session
 from relora_trainer.workspace import Workspace
 
 _SHARE = 25.0

@@ -5,7 +5,6 @@ of the work and of the imports.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from bench.method.timing import observed, reaches, seconds
 from bench.results import Row, at_most, measured
 from relora_trainer.delta import compute_delta
+from relora_trainer.placement import choose_placement
 
 _GIGABYTES_PER_SECOND = 0.7
 _GROWTH = 1.1
@@ -95,12 +95,14 @@ def main(old: Path, new: Path) -> None:
     files = [folder / "model.safetensors" for folder in (old, new)]
     read_seconds = seconds(lambda: _read(files))
     with tempfile.TemporaryDirectory(dir=old.parent) as out:
-        delta_seconds = seconds(lambda: compute_delta(old, new, Path(out)))
+        delta_seconds = seconds(lambda: compute_delta(old, new, Path(out), placement=choose_placement()))
     print(json.dumps(asdict(Reading(imported, _peak(), read_seconds, delta_seconds))))
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the peak of the process since it was executed; that of getrusage includes its parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def _read(files: list[Path]) -> None:

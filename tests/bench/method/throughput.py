@@ -19,8 +19,9 @@ from relora_trainer.blocks import open_base
 from relora_trainer.datasets import read_examples
 from relora_trainer.initialization import untouched
 from relora_trainer.items import ItemSet
+from relora_trainer.placement import choose_placement
 from relora_trainer.schedule import Schedule
-from relora_trainer.session import choose_placement, open_session
+from relora_trainer.session import open_session
 from relora_trainer.staged import MICRO_BATCH
 from relora_trainer.tuning import Tuner
 

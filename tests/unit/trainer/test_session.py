@@ -5,7 +5,8 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from relora_contract.readaptation import Task
-from relora_trainer.session import Placement, open_session
+from relora_trainer.placement import Placement
+from relora_trainer.session import open_session
 
 TASK = Task(kind="CausalLM", prompt_template="{text}:", completion_field="label", choices=["low", "high"])
 

@@ -1,12 +1,11 @@
 """The delta step: Π_64 of the difference of two bases, once for all adapters that move between them."""
 
-import torch
-
 from relora_contract.artifacts import Provenance
 from relora_trainer.decimals import decimal_text
 from relora_trainer.delta import compute_delta
 from relora_trainer.execution import StepContext, StepResult, versions
 from relora_trainer.hardware import conditions, machine
+from relora_trainer.placement import choose_placement
 from relora_trainer.workspace import Workspace
 
 
@@ -22,14 +21,22 @@ def run(context: StepContext) -> StepResult:
     with context.stopwatch.part("load"):
         old = workspace.base(request.source_base)
         new = workspace.base(request.target_base)
-    cpu = torch.device("cpu")
-    folder = context.checkpoints.restore(conditions(cpu, torch.float32), machine(cpu))
+    placement = choose_placement()
+    folder = context.checkpoints.restore(conditions(placement.device, placement.dtype), machine(placement.device))
 
     def progress(module: str, done: int, total: int) -> None:
         context.progress.update("project", done, total, module)
 
     with context.stopwatch.part("project"):
-        modules = compute_delta(old, new, folder, rank=request.rank, progress=progress, checkpoints=context.checkpoints)
+        modules = compute_delta(
+            old,
+            new,
+            folder,
+            rank=request.rank,
+            placement=placement,
+            progress=progress,
+            checkpoints=context.checkpoints,
+        )
     provenance = Provenance(
         request_digest=request.request_digest,
         step="delta",
