@@ -7,8 +7,8 @@ improvement (in its logarithmic form) chooses the next probe.
 Three rules differ from the paper, because a probe costs as much as several optimizer steps. The initial design counts
 inside the budget. A point that the model knows little about is screened, on a quarter of the validation examples; a
 point is probed in full when screening would tell less than the model knows. And the search stops when the best
-expected improvement is small against what the validation examples can resolve, or when it has used a quarter of the
-time that training is estimated to need.
+expected improvement is small against what the validation examples can resolve, or when another full probe, which
+alone can win, would take it past a quarter of the time that training is estimated to need.
 
 The search asks and is told; it evaluates nothing and reads no clock. The same history gives the same next probe.
 """
@@ -115,7 +115,7 @@ class Stop(StrEnum):
     RESOLVED = "Resolved"
     """The best expected improvement is below a quarter of the paired loss difference's standard error."""
     TIME = "Time"
-    """The search took more than a quarter of the time that training is estimated to need."""
+    """Another full probe would take the search past a quarter of the time that training is estimated to need."""
 
 
 def dump_history(history: Sequence[Observation]) -> str:
@@ -181,7 +181,7 @@ class Search:
             return Stop.BUDGET
         if not done:
             return self._design[0]
-        if self._seconds_left() < 0:
+        if self._seconds_left() < self.history[0].seconds:
             return Stop.TIME
         if done == 1 and self._is_last():
             return replace(self._design[1], items=self.items)

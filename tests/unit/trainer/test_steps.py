@@ -20,7 +20,10 @@ from relora_store.errors import StoreError
 from relora_trainer.artifact_store import StoreArtifacts
 from relora_trainer.execution import Ended, execute
 from relora_trainer.local_run import LocalRun, run_locally
+from relora_trainer.outcomes import Outcome
 from relora_trainer.ports import StopSignal, SystemClock
+from relora_trainer.search import Observation
+from relora_trainer.steps.fuse import lost_share
 from samples.laptop import TARGETS, WORDS, run_file, write_laptop
 
 MakeBase = Callable[..., LlamaForCausalLM]
@@ -136,6 +139,15 @@ def test_below_the_gate_the_coefficients_are_searched(laptop: Laptop) -> None:
     }
     stored = laptop.report("delta").captured_energy
     assert all(float(share) < float(stored[name]) for name, share in fuse.captured_energy.items())
+
+
+def test_no_time_is_searched_where_little_was_lost(laptop: Laptop) -> None:
+    laptop.run(gates=[{"metric": "Accuracy", "maxRegression": "0.01"}])
+    assert laptop.report("port").verdict is Verdict.INCONCLUSIVE
+    assert [(probe.alpha, probe.beta) for probe in laptop.report("fuse").probes] == [("0", "1")]
+    lost = [Outcome("a", 0, 0, nll=2.0, tokens=4), Outcome("b", 0, 0, nll=1.0, tokens=2)]
+    assert lost_share(Observation(0, 1, (4.0, 4.0), (2, 2), 1.0), lost) == 0.75  # from 0.5 to 2 nats a token
+    assert lost_share(Observation(0, 1, (0.5, 0.5), (2, 2), 1.0), lost) == 0.0
 
 
 PER_MODULE = {

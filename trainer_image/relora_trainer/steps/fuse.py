@@ -9,10 +9,10 @@ module, which starts at the best pair for all of them. What it finds is used whe
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from relora_contract.readaptation import Granularity, Interval
+from relora_contract.readaptation import Granularity, Interval, Refine
 from relora_contract.report import Coefficients, ModuleFit, Probe
 from relora_trainer.coefficient_fit import TRAINING_COST, CoefficientFit, affordable_passes, probes_of
 from relora_trainer.decimals import decimal_text, optional_decimal
@@ -23,7 +23,10 @@ from relora_trainer.factor_files import write_factors
 from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
 from relora_trainer.items import ItemSet
+from relora_trainer.outcomes import Outcome
+from relora_trainer.paired import token_mean
 from relora_trainer.readapting import Readapting
+from relora_trainer.readiness import seems_ready
 from relora_trainer.search import (
     PORT,
     TIME_SHARE,
@@ -117,6 +120,18 @@ class Fitted:
         return is_better(self.probe, history[0]) and is_better(self.probe, best(history))
 
 
+def lost_share(port: Observation, reference: Sequence[Outcome]) -> float:
+    """Return the share of the old adapter's loss on the new base that it does not have on its own, in [0, 1].
+
+    It stands for the share of both stages of training that is needed until the gate passes, where training ends: an
+    update that costs an adapter little is repaired by a few steps, and a search must not take longer than those.
+    """
+    own = token_mean([outcome.nll for outcome in reference], [outcome.tokens for outcome in reference])
+    if own.value >= port.loss.value:
+        return 0.0
+    return 1.0 - own.value / port.loss.value
+
+
 class CoefficientSearch:
     """The search of one adapter's coefficients; what it learns is kept in the step's checkpoints."""
 
@@ -135,13 +150,13 @@ class CoefficientSearch:
         if not history:
             history = [self._observe(Candidate(*PORT, len(self._items.items)))]
             self._save(history)
-        reserved = probes_of(self._passes())
+        reserved = probes_of(self._passes(history[0]))
         search = Search(
             self._box,
             budget=max(1, math.floor(self._plan.search_budget - reserved)),
             items=len(self._items.items),
             seed=self._plan.seed,
-            training_seconds=(self._affordable() - reserved) * history[0].seconds / TIME_SHARE,
+            training_seconds=(self._affordable(history[0]) - reserved) * history[0].seconds / TIME_SHARE,
             history=history,
         )
         while not isinstance(asked := search.ask(), Stop):
@@ -153,7 +168,7 @@ class CoefficientSearch:
 
     def fit(self, history: list[Observation]) -> Fitted | None:
         """Fit the coefficients of each module, from the best pair on. None: the plan or its budget has no room."""
-        passes = self._passes()
+        passes = self._passes(history[0])
         if not passes:
             return None
         context, winner, path = self._work.context, best(history), self._work.checkpoint / FIT
@@ -176,7 +191,7 @@ class CoefficientSearch:
                 context.checkpoints.save()
 
         spent = sum(probe.seconds for probe in history)
-        left = (self._affordable() - 1) * history[0].seconds - spent  # the one is the probe that follows
+        left = (self._affordable(history[0]) - 1) * history[0].seconds - spent  # the one is the probe that follows
         fit.run(seconds=left, clock=context.clock.monotonic, after_step=after_step)
         fit.save(path)
         coefficients = fit.coefficients()
@@ -185,15 +200,21 @@ class CoefficientSearch:
         probe = self._observe(candidate, self._fusion.mixed(coefficients))
         return Fitted(coefficients, fit.step_count, fit.seconds, probe)
 
-    def _affordable(self) -> float:
-        """Return how many full probes take the share of the time that search and fit may take, of both stages' time."""
-        plan, examples = self._plan, len(self._work.parts.train)
-        return TIME_SHARE * TRAINING_COST * plan.epochs * examples / len(self._items.items)
+    def _affordable(self, port: Observation) -> float:
+        """Return how many full probes take the share of the time that search and fit may take, of training's time.
 
-    def _passes(self) -> int:
+        Args:
+            port: The probe of (0, 1), which tells how much there is to train.
+        """
+        plan, examples, reference = self._plan, len(self._work.parts.train), self._work.reference.monitor
+        regains = plan.refine is Refine.WHEN_BELOW_GATE and seems_ready(self._work.item.gates, reference, reference)
+        to_train = lost_share(port, reference) if regains else 1.0
+        return to_train * TIME_SHARE * TRAINING_COST * plan.epochs * examples / len(self._items.items)
+
+    def _passes(self, port: Observation) -> int:
         if self._plan.granularity is not Granularity.PER_MODULE:
             return 0
-        return affordable_passes(min(self._plan.search_budget, self._affordable()))
+        return affordable_passes(min(self._plan.search_budget, self._affordable(port)))
 
     def _observe(self, candidate: Candidate, factors: Mapping[str, Factors] | None = None) -> Observation:
         clock, stop = self._work.context.clock, self._work.context.stop
