@@ -68,10 +68,11 @@ def spanning(matrix: Tensor) -> Tensor:
     """
     wide = matrix.float()
     lower, failed = torch.linalg.cholesky_ex(wide.T @ wide)
+    basis: Tensor
     if failed:
-        wide, _ = torch.linalg.qr(wide)
-        return wide
-    basis: Tensor = torch.linalg.solve_triangular(lower.T, wide, upper=True, left=False)
+        basis, _ = torch.linalg.qr(wide)
+    else:
+        basis = torch.linalg.solve_triangular(lower.T, wide, upper=True, left=False)
     return basis
 
 

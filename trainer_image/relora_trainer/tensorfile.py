@@ -48,7 +48,7 @@ class TensorEntry:
         buffer = torch.empty(self.size, dtype=torch.uint8)
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            if file.readinto(memoryview(buffer.numpy())) != self.size:
+            if file.readinto(buffer.numpy().data) != self.size:
                 raise IntegrityError(f"{self.path.name}: the file ends inside tensor {self.name!r}")
         return buffer.view(self.dtype).reshape(self.shape)
 
