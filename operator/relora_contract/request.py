@@ -14,6 +14,7 @@ from relora_contract.digests import json_digest
 from relora_contract.model import Model
 from relora_contract.readaptation import Gate, Plan, Task
 from relora_contract.scalars import Digest, StoreUri
+from relora_contract.serving import Engine
 from relora_contract.wellknown import CONTRACT_VERSION, DELTA_RANK
 
 
@@ -49,6 +50,9 @@ class ReadaptationItem(Model):
     task: Task
     gates: Annotated[list[Gate], Field(min_length=1)]
     plan: Plan
+    engine: Engine | None = Field(
+        default=None, description="Absent when the adapter has no server: no engine limits it."
+    )
     max_lora_rank: int = Field(default=64, alias="maxLoRARank")
 
 

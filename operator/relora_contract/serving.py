@@ -1,5 +1,6 @@
-"""The serving set: what one workload serves. It travels in an annotation of the workload's pod template."""
+"""What one workload serves, and with which engine. The set travels in an annotation of the workload's pod template."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -8,6 +9,15 @@ from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import canonical_json, sha256_digest
 from relora_contract.model import Model
 from relora_contract.scalars import ServedName
+
+
+class Engine(StrEnum):
+    """What loads the adapters of a workload. It limits their kinds."""
+
+    VLLM = "VLLM"
+    """No DoRA, no replaced modules such as heads, one rank per adapter."""
+    PEFT = "PEFT"
+    """Whatever PEFT loads."""
 
 
 class ServedAdapter(ArtifactRef):

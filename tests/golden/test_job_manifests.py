@@ -12,6 +12,7 @@ from relora_contract.api.profile import TrainerProfile
 from relora_contract.exitcodes import TERMINAL, ExitCode
 from relora_contract.request import STEP_REQUEST, DeltaRequest, ReadaptationRequest
 from relora_contract.scalars import LABEL_PATTERN
+from relora_contract.serving import Engine
 from relora_contract.wellknown import ANNOTATION_STEP_REQUEST
 from relora_operator.core.work import DeltaWork, image_digest
 from relora_operator.manifests.jobs import JobManifest, RequestTooLargeError, delta_job, readaptation_job
@@ -36,7 +37,9 @@ RELEASE = with_delta(make_release("r2", "r1"), delta_record("r1", "r2"))
 
 def readaptation(*, report: bool = False, profile: TrainerProfile = PROFILE, **spec: object) -> JobManifest:
     work = make_binding().with_spec(**spec).work("r2", profile)
-    mounted = readaptation_request(work, profile, delta_manifest_digest=digest("delta"), max_lora_rank=32)
+    mounted = readaptation_request(
+        work, profile, delta_manifest_digest=digest("delta"), engine=Engine.PEFT, max_lora_rank=32
+    )
     return readaptation_job(work, 1, mounted, profile, report=report)
 
 
@@ -147,7 +150,7 @@ def test_what_a_job_writes_is_written_with_the_secret_of_the_store() -> None:
 
 def _with_secrets(source: Mapping[str, object], task: Mapping[str, object]) -> JobManifest:
     work = make_binding().with_spec(source=source, task=task).work("r2", PROFILE)
-    mounted = readaptation_request(work, PROFILE, delta_manifest_digest=None, max_lora_rank=32)
+    mounted = readaptation_request(work, PROFILE, delta_manifest_digest=None, engine=Engine.PEFT, max_lora_rank=32)
     return readaptation_job(work, 1, mounted, PROFILE)
 
 
@@ -189,7 +192,7 @@ def test_labels_are_valid_and_the_owner_is_the_controller(name: str) -> None:
 
 def test_a_request_that_fits_into_no_annotation_is_refused() -> None:
     work = make_binding().work("r2", PROFILE)
-    mounted = readaptation_request(work, PROFILE, delta_manifest_digest=None, max_lora_rank=32)
+    mounted = readaptation_request(work, PROFILE, delta_manifest_digest=None, engine=Engine.PEFT, max_lora_rank=32)
     (item,) = mounted.request.items  # type: ignore[union-attr]  # a re-adaptation
     task = item.task.model_copy(update={"prompt_template": "x" * 70_000})
     request = mounted.request.model_copy(update={"items": [item.model_copy(update={"task": task})]})

@@ -120,6 +120,7 @@ def server(name: str = "vllm", namespace: str = "engines", **spec: object) -> Do
             "initialReleaseName": "tiny-r1",
             "targetRef": {"kind": "Deployment", "name": "vllm"},
             "allowedBindings": {"from": "Selector", "selector": _SELECTOR},
+            "engine": "PEFT",
             "maxAdapters": 8,
             "maxLoRARank": 16,
             "suspend": False,

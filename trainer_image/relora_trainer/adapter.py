@@ -102,6 +102,25 @@ class Adapter:
         return max(factors.rank for factors in self.stored.values())
 
 
+def read_config(folder: Path) -> dict[str, object]:
+    """Return `adapter_config.json` of a PEFT folder whose files are all of an allowed kind.
+
+    Raises:
+        IntegrityError: A file is of a forbidden kind or missing, or the configuration is not a JSON object.
+    """
+    check_files(folder)
+    path = folder / CONFIG
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise IntegrityError(f"{CONFIG} has more than {MAX_CONFIG_BYTES} bytes")
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{CONFIG} is not JSON") from error
+    if not isinstance(config, dict):
+        raise IntegrityError(f"{CONFIG} is not a JSON object")
+    return config
+
+
 def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) -> Adapter:
     """Read an adapter and check it against the base that it is for.
 
@@ -114,8 +133,7 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) ->
         IncompatibleError: The adapter is of a kind that cannot be carried over, or does not fit the base.
         NonFiniteError: A factor holds NaN or infinity.
     """
-    check_files(folder)
-    settings = _read_settings(folder / CONFIG)
+    settings = _settings(read_config(folder))
     entries = dict(open_tensors(folder / WEIGHTS, max_header_bytes=Content.ADAPTER.header_limit).tensors)
     modules = sorted(settings.targets(linear_modules))
     if not modules:
@@ -185,15 +203,7 @@ def write_adapter(
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _read_settings(path: Path) -> LoraSettings:
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise IntegrityError(f"{CONFIG} has more than {MAX_CONFIG_BYTES} bytes")
-    try:
-        config = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{CONFIG} is not JSON") from error
-    if not isinstance(config, dict):
-        raise IntegrityError(f"{CONFIG} is not a JSON object")
+def _settings(config: Mapping[str, object]) -> LoraSettings:
     check_supported(config)
     try:
         return LoraSettings.model_validate({name: value for name, value in config.items() if value is not None})

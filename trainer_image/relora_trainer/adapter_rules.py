@@ -1,12 +1,13 @@
-"""What an adapter folder may hold, and which adapters can be carried to a new base and served by vLLM."""
+"""What an adapter folder may hold, which adapters an engine loads, and which can be carried to a new base."""
 
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from relora_contract.serving import Engine
 from relora_store.names import Content, check_names
 from relora_store.verified import LEDGER
-from relora_trainer.errors import IncompatibleError, IntegrityError
+from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
 
 SHOWN = 3
 REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -58,10 +59,15 @@ INERT_WITHOUT_THEIR_SWITCH = frozenset(
 )
 """Fields that hold defaults, or take part in training only."""
 
+ENGINE_LIMITS: Mapping[Engine, Mapping[str, str]] = {
+    Engine.VLLM: {"use_dora": "DoRA", "modules_to_save": "replaced modules such as heads"},
+    Engine.PEFT: {},
+}
+"""What an engine does not load, by the field that asks for it. That each adapter has one rank is our own doing."""
+
 REASONS: Mapping[str, str] = {
-    "use_dora": "DoRA's magnitudes have no plain LoRA form and the serving engine does not load them; "
-    "train the adapter without use_dora",
-    "modules_to_save": "the serving engine does not load replaced modules such as heads or embeddings; "
+    "use_dora": "DoRA's magnitudes have no plain LoRA form; train the adapter without use_dora",
+    "modules_to_save": "replaced modules such as heads or embeddings are not carried over; "
     "train the adapter without modules_to_save",
     "target_parameters": "experts fused into one parameter (MoE) are laid out differently by each version of PEFT; "
     "target the linear modules outside of the experts",
@@ -101,6 +107,25 @@ def check_files(folder: Path) -> None:
             raise IntegrityError(f"the adapter has no {name}; save it with PEFT's save_pretrained()")
 
 
+def check_engine(config: Mapping[str, object], engine: Engine | None) -> None:
+    """Check that the engine of an adapter's server loads adapters of its kind.
+
+    Args:
+        config: `adapter_config.json`.
+        engine: None without a server: then any kind will do.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    limits = ENGINE_LIMITS[engine] if engine is not None else {}
+    for field, what in limits.items():
+        if config.get(field):
+            raise ConfigurationError(
+                f"the adapter sets {field}, and engine {engine} of its AdapterServer does not load {what}: train the "
+                f"adapter without {field}; or serve it with PEFT, and set engine: PEFT in the AdapterServer"
+            )
+
+
 def check_supported(config: Mapping[str, object]) -> None:
     """Check the fields of `adapter_config.json`.
 
@@ -125,7 +150,7 @@ def check_supported(config: Mapping[str, object]) -> None:
         )
     if config.get("bias", "none") != "none":
         raise IncompatibleError(
-            f"the adapter trains biases (bias: {config['bias']!r}), which the serving engine does not load; "
+            f"the adapter trains biases (bias: {config['bias']!r}), which are not carried over; "
             "train it with bias 'none'"
         )
     for field, value in config.items():

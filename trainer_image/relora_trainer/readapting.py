@@ -11,7 +11,8 @@ import torch
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Provenance
 from relora_contract.digests import hex_part
 from relora_contract.request import BaseRef
-from relora_trainer.adapter import Adapter, read_adapter, write_adapter
+from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
+from relora_trainer.adapter_rules import check_engine
 from relora_trainer.datasets import Parts
 from relora_trainer.errors import IncompatibleError
 from relora_trainer.evaluation import Evaluation
@@ -54,12 +55,13 @@ class Readapting:
 
     @cached_property
     def adapter(self) -> Adapter:
-        """The old adapter, checked against both bases and the server's limit."""
+        """The old adapter, checked against both bases and the server's limits."""
         request = self.context.readaptation
         with self.context.stopwatch.part("load"):
+            folder = self.workspace.adapter(self.item.adapter)
+            check_engine(read_config(folder), self.item.engine)  # before the bases, which are the large part
             old = self.workspace.base(request.source_base)
             new = self.workspace.base(request.target_base)
-            folder = self.workspace.adapter(self.item.adapter)
             adapter = read_adapter(folder, check_bases(old, new).linear_shapes)
         if adapter.rank > self.item.max_lora_rank:
             raise IncompatibleError(

@@ -10,6 +10,7 @@ from relora_contract.crd.resource import PrinterColumn, Resource, Scope
 from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, validations
 from relora_contract.model import Model
 from relora_contract.scalars import Digest, Name, ObjectName, Timestamp
+from relora_contract.serving import Engine
 
 
 class TargetRef(Model):
@@ -63,6 +64,13 @@ class AdapterServerSpec(Model):
     allowed_bindings: AllowedBindings | None = Field(
         default=None, description="Which bindings may name the server. Absent: those of its own namespace."
     )
+    engine: Engine | None = Field(
+        default=None,
+        description=(
+            "What the workload loads adapters with. VLLM: no DoRA, no replaced modules such as heads. PEFT: whatever "
+            "PEFT loads. Checked before a GPU is used; a change counts for later re-adaptations. Default VLLM."
+        ),
+    )
     max_adapters: Annotated[int, Field(ge=1, le=256)] | None = Field(
         default=None, description="Most adapters that the server holds. Default 64."
     )
@@ -82,6 +90,11 @@ class AdapterServerSpec(Model):
         default=None,
         description="How long a roll-out may take before the previous set is put back, in seconds. Default 1800.",
     )
+
+    @property
+    def effective_engine(self) -> Engine:
+        """`engine` with its default."""
+        return self.engine or Engine.VLLM
 
     @property
     def effective_max_adapters(self) -> int:

@@ -155,6 +155,7 @@ def _job(
         work,
         profile,
         delta_manifest_digest=delta_digest_of(work) if work.needs_delta else None,
+        engine=place.engine if place is not None else None,
         max_lora_rank=place.max_lora_rank if place is not None else DEFAULT_MAX_RANK,
     )
     return readaptation_job(work, attempt, mounted, profile, report=report)

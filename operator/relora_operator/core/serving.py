@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from relora_contract.api.binding import AdapterBinding, ServerRef
 from relora_contract.api.server import AdapterServer, ServerConditionType
 from relora_contract.artifacts import ArtifactRef
-from relora_contract.serving import ServingSet
+from relora_contract.serving import Engine, ServingSet
 from relora_operator.core.conditions import find, holds, reason_of
 from relora_operator.core.lineage import Refusal
 from relora_operator.core.membership import Member, binding_key, membership, served_name
@@ -89,6 +89,7 @@ class Seat:
     labels: dict[str, str] = field(default_factory=dict)
     """Those of the server."""
     members: tuple[Member, ...] = ()
+    engine: Engine | None = None
     max_lora_rank: int = 64
 
 
@@ -132,6 +133,7 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
         suspended=suspension(server),
         labels=server.metadata.labels,
         members=admitted.members,
+        engine=server.spec.effective_engine,
         max_lora_rank=server.spec.effective_max_lora_rank,
     )
 

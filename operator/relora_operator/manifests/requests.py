@@ -13,6 +13,7 @@ from relora_contract.request import (
     ReadaptationItem,
     ReadaptationRequest,
 )
+from relora_contract.serving import Engine
 from relora_contract.wellknown import CREDENTIALS_DIRECTORY
 from relora_operator.core.pairs import weights_ref
 from relora_operator.core.work import DeltaWork, ReadaptationWork
@@ -64,9 +65,23 @@ def delta_request(work: DeltaWork, profile: TrainerProfile) -> MountedRequest:
 
 
 def readaptation_request(
-    work: ReadaptationWork, profile: TrainerProfile, *, delta_manifest_digest: str | None, max_lora_rank: int
+    work: ReadaptationWork,
+    profile: TrainerProfile,
+    *,
+    delta_manifest_digest: str | None,
+    engine: Engine | None,
+    max_lora_rank: int,
 ) -> MountedRequest:
-    """Return the request of a re-adaptation Job. The delta's digest is that of its manifest in the delta store."""
+    """Return the request of a re-adaptation Job.
+
+    Args:
+        work: What is asked for.
+        profile: Where its results go, and by which secrets.
+        delta_manifest_digest: Of the delta's manifest in the delta store.
+        engine: Of the server; None without one. Like the rank it admits or refuses the adapter and changes no result,
+            so the request digest covers neither.
+        max_lora_rank: The highest rank that the server loads.
+    """
     store = store_uri(profile, work.binding.metadata.namespace)
     credentials, secrets = _mounts(
         _platform_secrets(profile, store) | _tenant_secrets(work.binding), profile.spec.store.endpoint
@@ -80,6 +95,7 @@ def readaptation_request(
         task=work.task,
         gates=work.binding.spec.quality.gates,
         plan=work.plan,
+        engine=engine,
         max_lora_rank=max_lora_rank,
     )
     request = ReadaptationRequest(

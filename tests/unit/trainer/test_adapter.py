@@ -8,9 +8,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
+from relora_contract.serving import Engine
 from relora_store.errors import IntegrityError as StoreIntegrityError
-from relora_trainer.adapter import Adapter, read_adapter, write_adapter
-from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError, TrainerError
+from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
+from relora_trainer.adapter_rules import check_engine
+from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError, NonFiniteError, TrainerError
 from relora_trainer.factors import Factors
 from relora_trainer.lora import LoraModel
 
@@ -146,6 +148,17 @@ def test_a_configuration_that_cannot_be_carried_over_is_refused(
     edit_config(folder, **fields)
     with pytest.raises(error, match=message):
         read_adapter(folder, linears(make_base()))
+
+
+@pytest.mark.parametrize("fields", [{"use_dora": True}, {"modules_to_save": ["score"]}])
+def test_what_the_engine_cannot_load_is_refused_with_the_remedy(folder: Path, fields: dict[str, object]) -> None:
+    for engine in (*Engine, None):
+        check_engine(read_config(folder), engine)
+    edit_config(folder, **fields)
+    for engine in (Engine.PEFT, None):
+        check_engine(read_config(folder), engine)
+    with pytest.raises(ConfigurationError, match=rf"{next(iter(fields))}.* VLLM .*engine: PEFT in the AdapterServer"):
+        check_engine(read_config(folder), Engine.VLLM)
 
 
 def test_an_adapter_without_task_type_or_with_auto_mapping_is_plain_lora(folder: Path, make_base: MakeBase) -> None:

@@ -16,6 +16,7 @@ from relora_contract.artifacts import ArtifactRef
 from relora_contract.exitcodes import ExitCode
 from relora_contract.report import Step, StepOutcome, StepReport, Verdict
 from relora_contract.request import DeltaRequest, ReadaptationRequest
+from relora_contract.serving import Engine
 from relora_store.errors import StoreError
 from relora_trainer.artifact_store import StoreArtifacts
 from relora_trainer.execution import Ended, execute
@@ -52,12 +53,17 @@ class Laptop:
         self.root = root
         self.heard = Heard()
         self.ended: dict[str, Ended] = {}
+        self.engine: Engine | None = None
+        """Of the server that the adapter is for."""
         write_laptop(root, make_base(), tokenizer)
 
     def run(self, **changes: Any) -> Ended:  # noqa: ANN401 - the fields of the run file
         run = run_file(self.root, **changes)
 
         def one_step(step: Step, request: DeltaRequest | ReadaptationRequest) -> Ended:
+            if isinstance(request, ReadaptationRequest):
+                served = request.items[0].model_copy(update={"engine": self.engine})
+                request = request.model_copy(update={"items": [served]})
             self.ended[step] = execute(
                 step,
                 request,
@@ -301,6 +307,16 @@ def test_a_generative_task_is_trained_and_gated_by_its_answers(laptop: Laptop) -
     reports = [laptop.report(step) for step in ("recover", "refine")]
     assert Verdict.PASSED in [report.verdict for report in reports], [report.quality for report in reports]
     assert [value.metric for value in reports[0].quality] == ["ExactMatch", "Loss"]
+
+
+def test_an_adapter_that_the_engine_cannot_load_is_refused_before_a_base_is_fetched(laptop: Laptop) -> None:
+    config = laptop.root / "adapter" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"modules_to_save": ["lm_head"]}))
+    laptop.engine = Engine.VLLM
+    ended = laptop.run(readaptation={"strategy": "PortLLM"})
+    assert ended.exit_code is ExitCode.CONFIGURATION
+    assert "set engine: PEFT in the AdapterServer" in (ended.notification.message or "")
+    assert not (laptop.root / "work" / "bases").exists()
 
 
 @pytest.mark.parametrize(
