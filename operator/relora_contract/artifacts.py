@@ -46,10 +46,12 @@ class TokenLogprob(Model):
 class Fingerprint(Model):
     """What a server must answer when it has really loaded the adapter.
 
-    Next-token log-probabilities after fixed prompts, of the bare base and with the adapter. A served model is the
-    adapter when its answers are nearer to `adapter` than to `base`.
+    Log-probabilities of next tokens after fixed prompts, of the bare base and with the adapter; of a classifier those
+    of its classes, whose row stands for the token, and `base` is with the adapter's head and without its factors. A
+    served model is the adapter when its answers are nearer to `adapter` than to `base`.
     """
 
+    kind: Literal["NextToken", "Class"] = "NextToken"
     prompt: Annotated[list[int], Field(min_length=1, max_length=256)]
     base: Annotated[list[TokenLogprob], Field(min_length=1, max_length=20)]
     adapter: Annotated[list[TokenLogprob], Field(min_length=1, max_length=20)]

@@ -38,8 +38,17 @@ class Message(Model):
     )
 
 
+class TaskKind(StrEnum):
+    """How a model answers."""
+
+    CAUSAL_LM = "CausalLM"
+    """It completes the prompt."""
+    SEQUENCE_CLASSIFICATION = "SequenceClassification"
+    """A head over the hidden state of the prompt's last token chooses a class; the adapter brings the head."""
+
+
 class Task(Model):
-    """A completion task: with a closed label set, or generative."""
+    """What is asked and what is expected: a completion, out of a closed label set or free, or a class."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -59,10 +68,25 @@ class Task(Model):
                 "remove the completion field from the messages: the model would be told the answer",
                 field=".messages",
             ),
+            cel(
+                "self.kind != 'SequenceClassification' || has(self.choices)",
+                "name the classes: one for each row of the adapter's head, in their order",
+                field=".choices",
+            ),
+            cel(
+                "self.kind != 'SequenceClassification' || !has(self.messages)",
+                "give promptTemplate: messages wait for an answer, and a head classifies what it has read",
+                field=".messages",
+            ),
         )
     )
 
-    kind: Literal["CausalLM"] = Field(description="How the model answers.")
+    kind: TaskKind = Field(
+        description=(
+            "CausalLM: the model completes the prompt. SequenceClassification: the head that the adapter brings "
+            "(modules_to_save) chooses a class after the prompt's last token; its AdapterServer must be of engine PEFT."
+        )
+    )
     prompt_template: Annotated[str, StringConstraints(min_length=1, max_length=8192)] | None = Field(
         default=None,
         description="The prompt; `{field}` stands for a field of the example, `{{` and `}}` for braces.",
@@ -87,18 +111,22 @@ class Task(Model):
             cel("self[self.size() - 1].role == 'user'", "end with a message of the user: the answer comes next"),
         ),
     )
-    completion_field: FieldName = Field(description="The field of the example that holds the expected completion.")
+    completion_field: FieldName = Field(
+        description="The field of the example that holds the expected completion, or the name of the class."
+    )
     choices: Annotated[list[Choice], Field(min_length=2, max_length=256, json_schema_extra=SET)] | None = Field(
         default=None,
         description=(
-            "The closed label set; answers are scored by log-likelihood over it. Without it the task is generative: "
-            "the answer is decoded greedily and compared with the expected completion."
+            "The closed label set; answers are scored by log-likelihood over it. Of SequenceClassification: the "
+            "classes, in the order of the head's rows. Without it the task is generative: the answer is decoded "
+            "greedily and compared with the expected completion."
         ),
     )
     max_length: Annotated[int, Field(ge=8, le=131_072)] | None = Field(
         default=None,
         description=(
-            "Longest prompt with completion, in tokens; longer examples are cut inside the example's text. Default 512."
+            "Longest prompt with completion (a class takes no room), in tokens; longer examples are cut inside the "
+            "example's text. Default 512."
         ),
     )
 
@@ -106,6 +134,16 @@ class Task(Model):
     def effective_max_length(self) -> int:
         """`maxLength` with its default."""
         return self.max_length or 512
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of a head, by its rows; none of a task that has no head."""
+        return tuple(self.choices or ()) if self.is_classification else ()
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether a head chooses a class."""
+        return self.kind is TaskKind.SEQUENCE_CLASSIFICATION
 
     @property
     def metrics(self) -> tuple["Metric", ...]:
@@ -144,7 +182,8 @@ class Gate(Model):
         description=(
             "Accuracy: share of right choices. MacroF1: mean F1 over the choices; its maxRegression needs 600 test "
             "examples. ExactMatch, without choices: share of greedy answers that are the expected completion, white "
-            "space around them aside. Loss: nats per completion token; its maxRegression needs 100 test examples."
+            "space around them aside. Loss: nats per completion token, of SequenceClassification per example; its "
+            "maxRegression needs 100 test examples."
         )
     )
     threshold: Decimal | None = Field(

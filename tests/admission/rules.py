@@ -97,6 +97,14 @@ CASES: dict[str, RuleCase] = {
         accepted=({}, {(): [{"role": "system", "content": "{a}"}, {"role": "user", "content": "Which?"}]}),
         refused=({(0, "content"): "Which?"}, {(0, "content"): "{{text}}"}),
     ),
+    "name the classes: one for each row of the adapter's head, in their order": RuleCase(
+        accepted=({("kind",): "SequenceClassification"},),
+        refused=({("kind",): "SequenceClassification", ("choices",): ABSENT},),
+    ),
+    "give promptTemplate: messages wait for an answer, and a head classifies what it has read": RuleCase(
+        accepted=({("kind",): "SequenceClassification"}, {("promptTemplate",): ABSENT, ("messages",): CHAT}),
+        refused=({("kind",): "SequenceClassification", ("promptTemplate",): ABSENT, ("messages",): CHAT},),
+    ),
     "end with a message of the user: the answer comes next": RuleCase(
         accepted=({},),
         refused=({(0, "role"): "system"}, {(): [*CHAT, {"role": "assistant", "content": "News."}]}),

@@ -1,13 +1,17 @@
 """Everything that a re-adaptation reads, in one folder: two bases, an adapter of the first, and data."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from relora_trainer.adapter import LoraSettings, write_adapter
+from relora_trainer.adapter import LoraSettings, read_adapter, write_adapter
+from relora_trainer.blocks import open_base
 from relora_trainer.factors import Factors
+from relora_trainer.heads import Head
+from relora_trainer.lora import LoraModel
 
 TARGETS = ["q_proj", "v_proj"]
 WORDS = {"low": "abcde", "high": "vwxyz"}
@@ -35,6 +39,45 @@ def write_laptop(
     write_adapter(root / "adapter", factors, source=settings, dtype=torch.float32, base_model="r1")
     for name, count in (("train", 48), ("validation", 40), ("test", 40)):
         (root / f"{name}.jsonl").write_text("".join(_lines(name, count)))
+
+
+def write_classifier(root: Path, classes: Sequence[str] = tuple(WORDS)) -> None:
+    """Give the adapter below `root` a head that tells the classes apart on the old base, its rows in their order.
+
+    It is the ridge regression of the classes on the hidden states of the training examples' last tokens.
+    """
+    adapter = read_adapter(root / "adapter", open_base(root / "r1").linear_shapes)
+    model = LlamaForCausalLM.from_pretrained(root / "r1")
+    model.eval()
+    LoraModel(model, dict.fromkeys(adapter.factors, adapter.rank)).set_factors(adapter.factors)
+    tokenizer = AutoTokenizer.from_pretrained(root / "r1")
+    rows = [json.loads(line) for line in (root / "train.jsonl").read_text().splitlines()]
+    ids = torch.tensor([tokenizer(f"{row['text']}:")["input_ids"] for row in rows])  # texts of one length
+    with torch.no_grad():
+        hidden = model.model(input_ids=ids).last_hidden_state[:, -1]
+    wanted = torch.tensor([[4.0 if row["label"] == name else -4.0 for name in classes] for row in rows])
+    ridge = hidden.T @ hidden + 0.1 * torch.eye(hidden.shape[1])
+    head = Head("score", torch.linalg.solve(ridge, hidden.T @ wanted).T.contiguous(), torch.float32)
+    write_adapter(
+        root / "adapter",
+        adapter.factors,
+        source=adapter.settings,
+        dtype=adapter.dtype,
+        base_model="r1",
+        head=head,
+    )
+
+
+def classification(**changes: object) -> dict[str, object]:
+    """Return the task of a classifier, in the form of the run file."""
+    return {
+        "kind": "SequenceClassification",
+        "promptTemplate": "{text}:",
+        "completionField": "label",
+        "choices": list(WORDS),
+        "maxLength": 32,
+        **changes,
+    }
 
 
 def run_file(root: Path, **changes: object) -> dict[str, object]:

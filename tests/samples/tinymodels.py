@@ -2,7 +2,7 @@
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 VOCABULARY = 64
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -11,7 +11,25 @@ SPECIAL = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_t
 def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     """Return a base of two decoder blocks."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    model = LlamaForCausalLM(_config())
+    torch.nn.Module.to(model, dtype)
+    model.eval()
+    return model
+
+
+def tiny_classifier(classes: int, dtype: torch.dtype = torch.float32) -> LlamaForSequenceClassification:
+    """Return a classifier of the form of the tiny base, with a random head."""
+    torch.manual_seed(0)
+    config = _config()
+    config.num_labels = classes
+    model = LlamaForSequenceClassification(config)
+    torch.nn.Module.to(model, dtype)
+    model.eval()
+    return model
+
+
+def _config() -> LlamaConfig:
+    return LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
         intermediate_size=48,
@@ -25,10 +43,6 @@ def tiny_base(seed: int = 0, dtype: torch.dtype = torch.float32) -> LlamaForCaus
         bos_token_id=1,
         eos_token_id=2,
     )
-    model = LlamaForCausalLM(config)
-    torch.nn.Module.to(model, dtype)
-    model.eval()
-    return model
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:

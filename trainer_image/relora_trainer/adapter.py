@@ -6,7 +6,7 @@ with zeros) and no patterns: vLLM reads only `r` and `lora_alpha`, and ignores `
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +23,14 @@ from relora_store.names import Content
 from relora_trainer.adapter_rules import check_files, check_nothing_else, check_supported
 from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
+from relora_trainer.heads import NAMES, Head, check_classes
 from relora_trainer.tensorfile import TensorEntry, open_tensors
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 MAX_CONFIG_BYTES = 1_000_000
+MATRIX = 2
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -80,11 +82,13 @@ class Adapter:
         settings: What decides how the factors are applied.
         stored: Factors by module as they lie in the file, float32.
         dtype: The precision in which it was stored, and will be written again.
+        head: The class head of a classifier.
     """
 
     settings: LoraSettings
     stored: dict[str, Factors]
     dtype: torch.dtype
+    head: Head | None = None
 
     @property
     def scaling(self) -> dict[str, float]:
@@ -121,19 +125,21 @@ def read_config(folder: Path) -> dict[str, object]:
     return config
 
 
-def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) -> Adapter:
+def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]], classes: Sequence[str] = ()) -> Adapter:
     """Read an adapter and check it against the base that it is for.
 
     Args:
         folder: A PEFT LoRA folder.
         linear_modules: Name and `(out, in)` of every linear module of the base's decoder blocks.
+        classes: `task.choices` of a classification, for which the adapter must bring a head.
 
     Raises:
+        ConfigurationError: The adapter is for another task, or its head does not have these classes.
         IntegrityError: A file or tensor is damaged, missing, of a forbidden kind or not expected.
         IncompatibleError: The adapter is of a kind that cannot be carried over, or does not fit the base.
         NonFiniteError: A factor holds NaN or infinity.
     """
-    settings = _settings(read_config(folder))
+    settings = _settings(read_config(folder), is_classifier=bool(classes))
     entries = dict(open_tensors(folder / WEIGHTS, max_header_bytes=Content.ADAPTER.header_limit).tensors)
     modules = sorted(settings.targets(linear_modules))
     if not modules:
@@ -150,14 +156,23 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]]) ->
         b = _take(entries, f"{PREFIX}{module}.lora_B.weight", (rows, rank))
         dtypes |= {a.dtype, b.dtype}
         stored[module] = Factors(a.float(), b.float())
+    head = _take_head(entries) if classes else None
     check_nothing_else(entries)
     if len(dtypes) > 1:
         raise IntegrityError("the adapter mixes precisions; store it in one")
-    return Adapter(settings, stored, dtypes.pop())
+    if head is not None:
+        check_classes(head, classes, folder)
+    return Adapter(settings, stored, dtypes.pop(), head)
 
 
 def write_adapter(
-    folder: Path, factors: Mapping[str, Factors], *, source: LoraSettings, dtype: torch.dtype, base_model: str
+    folder: Path,
+    factors: Mapping[str, Factors],
+    *,
+    source: LoraSettings,
+    dtype: torch.dtype,
+    base_model: str,
+    head: Head | None = None,
 ) -> None:
     """Write factors as a canonical PEFT LoRA folder.
 
@@ -167,19 +182,22 @@ def write_adapter(
         source: Of the adapter that was carried over; it names the target modules.
         dtype: Precision of the stored tensors.
         base_model: Written as `base_model_name_or_path`.
+        head: The class head of a classifier, in its own precision.
 
     Raises:
-        NonFiniteError: A factor is NaN or infinite in that precision.
+        NonFiniteError: A factor or the head is NaN or infinite in that precision.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rank = max(pair.rank for pair in factors.values())
     tensors: dict[str, Tensor] = {}
     for module, pair in sorted(factors.items()):
         stored = pair.padded(rank).to(dtype)
-        for name, tensor in (("lora_A", stored.a), ("lora_B", stored.b)):
-            if not bool(tensor.isfinite().all()):
-                raise NonFiniteError(f"{name} of {module} is NaN or infinite in {dtype}")
-            tensors[f"{PREFIX}{module}.{name}.weight"] = tensor.contiguous()
+        tensors |= {f"{module}.lora_A": stored.a, f"{module}.lora_B": stored.b}
+    if head is not None:
+        tensors[head.name] = head.weight.to(head.dtype)
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise NonFiniteError(f"{name} is NaN or infinite in {tensor.dtype}")
     config = {
         "base_model_name_or_path": base_model,
         "bias": "none",
@@ -191,20 +209,21 @@ def write_adapter(
         "layers_to_transform": source.layers_to_transform,
         "lora_alpha": rank,
         "lora_dropout": source.lora_dropout,
-        "modules_to_save": None,
+        "modules_to_save": [head.name] if head else None,
         "peft_type": "LORA",
         "r": rank,
         "target_modules": source.target_modules,
-        "task_type": "CAUSAL_LM",
+        "task_type": "SEQ_CLS" if head else "CAUSAL_LM",
         "use_dora": False,
         "use_rslora": False,
     }
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    named = {f"{PREFIX}{name}.weight": tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(named, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _settings(config: Mapping[str, object]) -> LoraSettings:
-    check_supported(config)
+def _settings(config: Mapping[str, object], *, is_classifier: bool) -> LoraSettings:
+    check_supported(config, is_classifier=is_classifier)
     try:
         return LoraSettings.model_validate({name: value for name, value in config.items() if value is not None})
     except ValidationError as error:
@@ -219,6 +238,25 @@ def _take(entries: dict[str, TensorEntry], name: str, shape: tuple[int, int]) ->
         raise IntegrityError(f"the adapter lacks tensor {name}, which its target modules ask for")
     if entry.shape != shape:
         raise IncompatibleError(f"{name} has shape {list(entry.shape)}, the base and the rank ask for {list(shape)}")
+    return _read(name, entry)
+
+
+def _take_head(entries: dict[str, TensorEntry]) -> Head:
+    names = [name for name in NAMES if f"{PREFIX}{name}.weight" in entries]
+    if not names:
+        raise IntegrityError(
+            f"the adapter holds no class head ({PREFIX}{NAMES[0]}.weight); save it with PEFT's save_pretrained() and "
+            "task_type SEQ_CLS, which adds the head to modules_to_save"
+        )
+    tensor = f"{PREFIX}{names[0]}.weight"
+    entry = entries.pop(tensor)
+    if len(entry.shape) != MATRIX:
+        raise IntegrityError(f"{tensor} has shape {list(entry.shape)}; a head is a matrix")
+    weight = _read(tensor, entry)
+    return Head(names[0], weight.float(), weight.dtype)
+
+
+def _read(name: str, entry: TensorEntry) -> Tensor:
     if entry.dtype not in FLOATS:
         raise IntegrityError(f"{name} has type {entry.dtype}; adapters are float32, float16 or bfloat16")
     tensor = entry.read()

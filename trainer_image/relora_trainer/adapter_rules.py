@@ -4,12 +4,16 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from relora_contract.readaptation import TaskKind
 from relora_contract.serving import Engine
 from relora_store.names import Content, check_names
 from relora_store.verified import LEDGER
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
+from relora_trainer.heads import NAMES as HEADS
 
 SHOWN = 3
+TASKS = {TaskKind.CAUSAL_LM: "CAUSAL_LM", TaskKind.SEQUENCE_CLASSIFICATION: "SEQ_CLS"}
+"""PEFT's `task_type` of an adapter for each kind of task."""
 REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 INITS = (True, False, "gaussian", "eva", "orthogonal")
@@ -38,6 +42,7 @@ HANDLED = frozenset(
         "layers_to_transform",
         "lora_alpha",
         "lora_dropout",
+        "modules_to_save",
         "r",
         "rank_pattern",
         "target_modules",
@@ -67,8 +72,6 @@ ENGINE_LIMITS: Mapping[Engine, Mapping[str, str]] = {
 
 REASONS: Mapping[str, str] = {
     "use_dora": "DoRA's magnitudes have no plain LoRA form; train the adapter without use_dora",
-    "modules_to_save": "replaced modules such as heads or embeddings are not carried over; "
-    "train the adapter without modules_to_save",
     "target_parameters": "experts fused into one parameter (MoE) are laid out differently by each version of PEFT; "
     "target the linear modules outside of the experts",
     "lora_bias": "a bias in the LoRA layers has no plain LoRA form; train the adapter without lora_bias",
@@ -87,6 +90,8 @@ TENSORS: Mapping[str, str] = {
     r"\.(embed_tokens|wte|wpe|embed_in|lm_head|embed_out)\.weight$": "it replaces the base's embeddings or head, "
     "resized or trained, by the old base's; train it with the base's vocabulary, or save it again with "
     "save_embedding_layers=False if they are unchanged",
+    r"\.(score|classifier)\.weight$": "it is a class head, which a task of kind CausalLM does not use: set task.kind "
+    "to SequenceClassification",
     r"\.bias$": "trained biases are not carried over; train the adapter with bias 'none'",
 }
 """Why a tensor beside those of the linear modules is not carried over, by a pattern of its name."""
@@ -126,12 +131,18 @@ def check_engine(config: Mapping[str, object], engine: Engine | None) -> None:
             )
 
 
-def check_supported(config: Mapping[str, object]) -> None:
+def check_supported(config: Mapping[str, object], *, is_classifier: bool = False) -> None:
     """Check the fields of `adapter_config.json`.
 
+    Args:
+        config: Its fields.
+        is_classifier: Whether the task is SequenceClassification.
+
     Raises:
+        ConfigurationError: The adapter is for the other kind of task.
         IntegrityError: The configuration asks for code from elsewhere.
-        IncompatibleError: The adapter is of another kind than plain LoRA on linear modules of a causal language model.
+        IncompatibleError: The adapter is of another kind than plain LoRA on linear modules of a causal language model
+            or of a classifier made of one.
     """
     if "auto_map" in config:
         raise IntegrityError("adapter_config.json has auto_map, which loads code from elsewhere; remove it")
@@ -140,8 +151,7 @@ def check_supported(config: Mapping[str, object]) -> None:
             f"the adapter is of type {config.get('peft_type')!r}; only LORA can be carried over: "
             "where PEFT supports it, convert the adapter with peft.save_as_lora()"
         )
-    if config.get("task_type") not in {"CAUSAL_LM", None}:
-        raise IncompatibleError(f"the adapter is for task {config['task_type']!r}; only CAUSAL_LM can be carried over")
+    _check_task(config, is_classifier=is_classifier)
     init = config.get("init_lora_weights", True)
     if init not in INITS:
         raise IncompatibleError(
@@ -159,6 +169,25 @@ def check_supported(config: Mapping[str, object]) -> None:
         named = f" ({', '.join(map(str, value))})" if isinstance(value, list) else ""
         reason = REASONS.get(field, "it is not known what it changes; remove it if it has no effect")
         raise IncompatibleError(f"the adapter sets {field}{named}: {reason}")
+
+
+def _check_task(config: Mapping[str, object], *, is_classifier: bool) -> None:
+    trained = config.get("task_type")
+    if trained not in (*TASKS.values(), None):
+        known = " and ".join(TASKS.values())
+        raise IncompatibleError(f"the adapter is for task {trained!r}; only {known} can be carried over")
+    kind = TaskKind.SEQUENCE_CLASSIFICATION if is_classifier else TaskKind.CAUSAL_LM
+    if trained not in (TASKS[kind], None):
+        raise ConfigurationError(f"the adapter is for task {trained!r}, and task.kind is {kind}: set the other kind")
+    saved = config.get("modules_to_save") or []
+    names = saved if isinstance(saved, list) else [saved]
+    replaced = [name for name in names if not is_classifier or name not in HEADS]
+    if replaced:
+        raise IncompatibleError(
+            f"the adapter sets modules_to_save ({', '.join(map(str, replaced))}): they replace the base's own, and on "
+            "a new base that would take back what the release changed in them, and tear weights apart that are tied; "
+            "train the adapter without them"
+        )
 
 
 def check_nothing_else(names: Iterable[str]) -> None:

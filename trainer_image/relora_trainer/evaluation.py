@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from relora_trainer.batching import by_length
 from relora_trainer.factors import Factors
 from relora_trainer.items import ItemSet
@@ -24,29 +26,34 @@ Score = Callable[[ItemSet, Progress], list[Outcome]]
 """Returns the outcome of every example."""
 
 
-def factors_digest(factors: Mapping[str, Factors]) -> str:
-    """Return the SHA-256 of factors: their names, shapes and bytes."""
+def factors_digest(factors: Mapping[str, Factors], head: Tensor | None = None) -> str:
+    """Return the SHA-256 of factors, and of a class head: their names, shapes and bytes."""
     hasher = hashlib.sha256()
-    for name, pair in sorted(factors.items()):
-        for tensor in (pair.a, pair.b):
-            hasher.update(f"{name} {list(tensor.shape)}\n".encode())
-            hasher.update(tensor.contiguous().numpy().tobytes())
+    tensors = [(name, tensor) for name, pair in sorted(factors.items()) for tensor in (pair.a, pair.b)]
+    if head is not None:
+        tensors.append(("head", head))
+    for name, tensor in tensors:
+        hasher.update(f"{name} {list(tensor.shape)}\n".encode())
+        hasher.update(tensor.contiguous().numpy().tobytes())
     return hasher.hexdigest()
 
 
 class Evaluation:
     """One scoring of a set of examples, kept in a file of the step's checkpoint."""
 
-    def __init__(self, path: Path, factors: Mapping[str, Factors], checkpoints: Checkpoints) -> None:
-        """Continue what `path` holds, if it was measured with the same factors.
+    def __init__(
+        self, path: Path, factors: Mapping[str, Factors], checkpoints: Checkpoints, *, head: Tensor | None = None
+    ) -> None:
+        """Continue what `path` holds, if it was measured with the same factors and class head.
 
         Args:
             path: A file of the checkpoint's folder.
             factors: What the scorer's model holds, float32 on the CPU.
             checkpoints: Asked after every piece.
+            head: The weight of its class head, if it has one.
         """
         self._path = path
-        self._factors = factors_digest(factors)
+        self._factors = factors_digest(factors, head)
         self._checkpoints = checkpoints
         self._known = self._read()
 

@@ -1,7 +1,8 @@
 """The fingerprint of an adapter: what a server answers when it has really loaded it.
 
 Engines serve the bare base without a word when an adapter's keys do not match. The fingerprint lets a probe tell the
-two apart: next-token log-probabilities after fixed prompts, with the adapter and without it.
+two apart: next-token log-probabilities after fixed prompts, with the adapter and without it. Of a classifier they are
+those of its classes; without the adapter means with its head on the bare base, which has none of its own.
 """
 
 import torch
@@ -43,7 +44,14 @@ def fingerprints(model: PreTrainedModel, lora: LoraModel, encoder: Encoder, task
     found = []
     for prompt, adapter, base in zip(prompts, with_adapter, without, strict=True):
         tokens = adapter.topk(min(TOKENS, len(adapter))).indices
-        found.append(Fingerprint(prompt=list(prompt), base=_chosen(base, tokens), adapter=_chosen(adapter, tokens)))
+        found.append(
+            Fingerprint(
+                kind="Class" if task.is_classification else "NextToken",
+                prompt=list(prompt),
+                base=_chosen(base, tokens),
+                adapter=_chosen(adapter, tokens),
+            )
+        )
     return found
 
 
@@ -58,7 +66,7 @@ def _prompts(encoder: Encoder, task: Task) -> list[tuple[int, ...]]:
 
 @torch.no_grad()
 def _next_token_logprobs(model: PreTrainedModel, prompts: list[tuple[int, ...]]) -> list[Tensor]:
-    """Return per prompt the log-probabilities of the next token, `(vocabulary,)` float32 on the CPU."""
+    """Return per prompt the log-probabilities of the next token or the classes, `(vocabulary,)` float32 on the CPU."""
     batch = collate([(prompt, (0,)) for prompt in prompts], model.device)
     return list(completion_logits(model, batch).log_softmax(-1).cpu())
 

@@ -2,7 +2,8 @@
 
 Prompt and completion are tokenised apart: an engine tokenises the prompt and then generates. One space joins them
 unless the prompt ends in white space, and the completion ends with the end-of-sequence token, so that no choice is
-the beginning of another. In a chat the tokenizer's chat template says what joins and what ends them.
+the beginning of another. In a chat the tokenizer's chat template says what joins and what ends them. A classifier
+reads the prompt alone, and its completion is the row of the right class.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class ItemSet:
 
     Attributes:
         items: The examples.
-        choices: Per choice the token ids of the completion, end-of-sequence token included.
+        choices: Per choice the token ids of the completion, end-of-sequence token included; per class its row.
         truncated: How many prompts were cut to fit.
     """
 
@@ -65,6 +66,8 @@ class Encoder:
         max_length: int,
         *,
         is_chat: bool = False,
+        is_classifier: bool = False,
+        pad: int | None = None,
     ) -> None:
         """Tokenise the choices.
 
@@ -73,6 +76,8 @@ class Encoder:
             choices: The closed label set; None for a generative task.
             max_length: Longest prompt with completion, in tokens.
             is_chat: Whether prompts are chats, in the form of the tokenizer's chat template.
+            is_classifier: Whether the choices are the classes of a head, which takes no tokens.
+            pad: The token that a classifier passes over when it looks for the last token of a prompt.
 
         Raises:
             ConfigurationError: The tokenizer lacks what is needed, or two choices are the same tokens.
@@ -89,8 +94,12 @@ class Encoder:
             joint, self.end = chat_joint(tokenizer)
             joints = [joint]
         self._is_generative = choices is None
+        self._is_classifier = is_classifier
+        self._pad = pad
         self._max_length = max_length
         self._choices = {joint: tuple(self._completion(joint + choice) for choice in choices or ()) for joint in joints}
+        if is_classifier:
+            self._choices = {"": tuple((row,) for row, _ in enumerate(choices or ()))}
         for tokenised in self._choices.values():
             if len(set(tokenised)) < len(tokenised):
                 raise ConfigurationError("task.choices: two choices have the same tokens")
@@ -108,7 +117,9 @@ class Encoder:
         items, truncated = [], 0
         for example in examples:
             completion = self._completion(joint + example.completion) if self._is_generative else ()
-            room = self._max_length - max(map(len, choices or (completion,)))
+            room = self._max_length
+            if not self._is_classifier:
+                room -= max(map(len, choices or (completion,)))
             prompt = self._prompt(example, example.prompt.text)
             if len(prompt) > room:
                 prompt, truncated = self._cut(example, room), truncated + 1
@@ -142,13 +153,17 @@ class Encoder:
         return ids
 
     def _prompt(self, example: Example, text: str) -> list[int]:
-        if not self._is_chat:
-            return self._ids(example.prompt.around(text))
-        return self._ids(chat_text(self._tokenizer, example.prompt.messages(text)), special=False)
+        if self._is_chat:
+            return self._ids(chat_text(self._tokenizer, example.prompt.messages(text)), special=False)
+        prompt = self._ids(example.prompt.around(text))
+        if self._is_classifier:  # what comes after the token that the head looks at changes nothing
+            while len(prompt) > 1 and prompt[-1] == self._pad:
+                prompt.pop()
+        return prompt
 
     def _joint(self, examples: Sequence[Example]) -> str:
         """Return what joins prompt and completion."""
-        if self._is_chat:
+        if len(self._choices) == 1:
             return next(iter(self._choices))
         joints = {"" if example.prompt.around(example.prompt.text)[-1:].isspace() else " " for example in examples}
         if len(joints) > 1:

@@ -22,6 +22,22 @@ CONFIG_KEYS = (
 )
 """Fields of config.json that two releases of one family must share."""
 SHOWN = 3
+ANOTHER_VOCABULARY = (
+    "adapters and prompts hold for one vocabulary: release the base with that of its predecessor, unused rows "
+    "included, or as another model, whose adapters are trained on it"
+)
+
+
+def check_task(task: Task) -> None:
+    """Check what the API server has checked of a binding's task, for requests that come from elsewhere.
+
+    Raises:
+        ConfigurationError: A classification names no classes, or its prompt is a chat.
+    """
+    if task.is_classification and not task.choices:
+        raise ConfigurationError("task.choices: name the classes, one for each row of the adapter's head")
+    if task.is_classification and task.messages is not None:
+        raise ConfigurationError("task.messages: SequenceClassification reads a promptTemplate")
 
 
 def check_metrics(task: Task, gates: Sequence[Gate]) -> None:
@@ -49,7 +65,8 @@ def check_bases(old: Path, new: Path) -> BaseWeights:
     differing = [key for key in CONFIG_KEYS if before.get(key) != after.get(key)]
     if differing:
         changes = "; ".join(f"{key} was {before.get(key)} and is {after.get(key)}" for key in differing)
-        raise IncompatibleError(f"the two bases have different configurations: {changes}")
+        remedy = f"; {ANOTHER_VOCABULARY}" if "vocab_size" in differing else ""
+        raise IncompatibleError(f"the two bases have different configurations: {changes}{remedy}")
     weights = open_base(new)
     check_same_blocks(open_base(old), weights)
     check_tokenizers(old, new)

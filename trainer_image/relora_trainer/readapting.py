@@ -13,6 +13,7 @@ from relora_contract.digests import hex_part
 from relora_contract.request import BaseRef
 from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
 from relora_trainer.adapter_rules import check_engine
+from relora_trainer.class_order import check_class_order
 from relora_trainer.datasets import Parts
 from relora_trainer.errors import IncompatibleError
 from relora_trainer.evaluation import Evaluation
@@ -21,9 +22,10 @@ from relora_trainer.factors import Factors
 from relora_trainer.fingerprint import fingerprints
 from relora_trainer.gate import check_sample, judge, measure, power_warnings
 from relora_trainer.hardware import conditions, machine
+from relora_trainer.heads import Head
 from relora_trainer.outcomes import Outcome
 from relora_trainer.placement import choose_placement
-from relora_trainer.preflight import check_bases, check_metrics
+from relora_trainer.preflight import check_bases, check_metrics, check_task
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
 from relora_trainer.session import Session, open_session
 from relora_trainer.standing import reference_of
@@ -51,6 +53,7 @@ class Readapting:
         self.item = context.item
         self.workspace = Workspace(context.work, context.store)
         self.placement = choose_placement()
+        check_task(self.item.task)
         check_metrics(self.item.task, self.item.gates)
 
     @cached_property
@@ -62,7 +65,7 @@ class Readapting:
             check_engine(read_config(folder), self.item.engine)  # before the bases, which are the large part
             old = self.workspace.base(request.source_base)
             new = self.workspace.base(request.target_base)
-            adapter = read_adapter(folder, check_bases(old, new).linear_shapes)
+            adapter = read_adapter(folder, check_bases(old, new).linear_shapes, self.item.task.classes)
         if adapter.rank > self.item.max_lora_rank:
             raise IncompatibleError(
                 f"the adapter has rank {adapter.rank}, its server allows {self.item.max_lora_rank}: "
@@ -99,13 +102,16 @@ class Readapting:
 
     def _open(self, base: BaseRef) -> Session:
         with self.context.stopwatch.part("load"):
-            return open_session(
+            session = open_session(
                 self.workspace.base(base),
                 self.ranks,
                 self.item.task,
                 self.placement,
                 dropout=self.adapter.settings.lora_dropout,
             )
+            if self.adapter.head is not None:
+                session.lora.set_head(self.adapter.head)
+            return session
 
     def evaluate(self, session: Session, part: str, *, of: str = "candidate") -> list[Outcome]:
         """Score a part of the dataset with the factors that the session holds.
@@ -124,7 +130,8 @@ class Readapting:
                 self.context.stop.check()
                 self.context.progress.update(f"{self.step}: {part}", done, total)
 
-            evaluation = Evaluation(path, session.lora.factors(), self.context.checkpoints)
+            held = session.lora
+            evaluation = Evaluation(path, held.factors(), self.context.checkpoints, head=held.head_weight())
             return evaluation.run(session.outcomes, items, progress)
 
     @property
@@ -145,7 +152,10 @@ class Readapting:
         session = self._open(self.context.readaptation.source_base)
         session.lora.set_factors(self.adapter.factors)
         record = self.scratch("reference")
-        write_outcomes(record / GATE_RECORD, self.evaluate(session, "gate", of="reference"))
+        outcomes = self.evaluate(session, "gate", of="reference")
+        if self.item.task.is_classification:
+            check_class_order(outcomes, self.item.task.classes)
+        write_outcomes(record / GATE_RECORD, outcomes)
         write_outcomes(record / MONITOR_RECORD, self.evaluate(session, "monitor", of="reference"))
         return self.publish(record, "Outcomes")
 
@@ -162,11 +172,15 @@ class Readapting:
     def judge_and_publish(self, session: Session, *, alpha: str | None = None, beta: str | None = None) -> StepResult:
         """Publish the factors that the session holds and ask the gate about them.
 
-        What is judged is what will be served: the factors as they are stored, in the old adapter's precision. An
-        adapter that does not pass is published too: when only the gates change, it needs no second training.
+        What is judged is what will be served: the factors and the head as they are stored, in the old adapter's
+        precision. An adapter that does not pass is published too: when only the gates change, it needs no second
+        training.
         """
         factors = {name: pair.to(self.adapter.dtype).to(torch.float32) for name, pair in session.lora.factors().items()}
         session.lora.set_factors(factors)
+        head = self._held_head(session)
+        if head is not None:
+            session.lora.set_head(head)
         outcomes = self.evaluate(session, "gate")
         gates, strategy = self.item.gates, self.item.plan.strategy
         verdict, evidence = judge(gates, outcomes, self.reference.gate, strategy=strategy)
@@ -175,7 +189,7 @@ class Readapting:
         write_outcomes(record / GATE_RECORD, outcomes)
         return StepResult(
             verdict=verdict,
-            artifact=self._publish_adapter(session, factors, alpha, beta),
+            artifact=self._publish_adapter(session, factors, head, alpha, beta),
             outcomes=self.publish(record, "Outcomes"),
             reference_outcomes=self.reference_outcomes if self.is_first else None,
             alpha=alpha,
@@ -211,11 +225,23 @@ class Readapting:
             beta=beta,
         )
 
+    def _held_head(self, session: Session) -> Head | None:
+        """Return the class head that the session holds, as precise as it will be stored."""
+        weight = session.lora.head_weight()
+        return None if weight is None or self.adapter.head is None else self.adapter.head.holding(weight)
+
     def _publish_adapter(
-        self, session: Session, factors: Mapping[str, Factors], alpha: str | None, beta: str | None
+        self, session: Session, factors: Mapping[str, Factors], head: Head | None, alpha: str | None, beta: str | None
     ) -> ArtifactRef:
         folder = self.scratch(f"{self.step}-adapter")
-        write_adapter(folder, factors, source=self.adapter.settings, dtype=self.adapter.dtype, base_model=SERVED_BASE)
+        write_adapter(
+            folder,
+            factors,
+            source=self.adapter.settings,
+            dtype=self.adapter.dtype,
+            base_model=SERVED_BASE,
+            head=head,
+        )
         prints = fingerprints(session.model, session.lora, session.encoder, self.item.task)
         with self.context.stopwatch.part("publish"):
             return self.context.store.publish(folder, "Adapter", self.provenance(alpha, beta), prints)

@@ -1,5 +1,7 @@
 """Log-likelihoods of completions, and the most likely of a closed set of choices.
 
+A class is a completion of one token, out of the vocabulary of the class head: its rows.
+
 Logits are computed at the positions that predict a completion token and nowhere else: with a vocabulary of 100,000
 and short completions the output head would otherwise be most of the work.
 """
@@ -15,6 +17,7 @@ from transformers import PreTrainedModel
 
 from relora_trainer.batching import by_length
 from relora_trainer.errors import NonFiniteError
+from relora_trainer.heads import head_of, pooled_logits
 from relora_trainer.items import Item, ItemSet
 from relora_trainer.outcomes import Outcome
 
@@ -58,11 +61,14 @@ def completion_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Return the logits that predict the completion tokens, `(n, vocabulary)` float32, or float64 of such a model.
 
     The hidden states are reduced before they enter the output head, so that whatever the architecture does with its
-    logits (scaling, soft caps) is kept.
+    logits (scaling, soft caps) is kept. The vocabulary of a classifier is its classes.
     """
-    with _only_positions(model, batch.predicts):
-        output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
-    logits: Tensor = output.logits[0]
+    if head := head_of(model):
+        logits = pooled_logits(model, head, batch.input_ids, batch.attention_mask, batch.predicts)
+    else:
+        with _only_positions(model, batch.predicts):
+            output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        logits = output.logits[0]
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -119,7 +125,8 @@ class Scorer:
         The log-likelihood is that of the whole choice, end of sequence included, and the prediction is exact. Most
         examples still need one forward pass: it gives the right choice's log-likelihood and, from the same logits,
         the first token's for all choices. As no choice is more likely than its first token, only those whose first
-        token is more likely than the best whole choice so far remain; they are scored best first.
+        token is more likely than the best whole choice so far remain; they are scored best first. Choices of one token
+        need no more.
 
         Raises:
             NonFiniteError: A loss is NaN or infinite.
@@ -128,14 +135,13 @@ class Scorer:
         sequences = [(item.prompt, items.completion(item)) for item in items.items]
         scored = self._log_likelihoods(sequences, first_tokens, progress)
         _check_finite([value for value, _ in scored], items.items)
-        best = [(value, item.label) for item, (value, _) in zip(items.items, scored, strict=True)]
-        open_choices = {
-            index: sorted(
-                ((bound, choice) for choice, bound in enumerate(bounds) if choice != items.items[index].label),
-                reverse=True,
-            )
-            for index, (_, bounds) in enumerate(scored)
-        }
+        is_whole = [len(choice) == 1 for choice in items.choices]
+        best: list[tuple[float, int]] = []
+        open_choices: dict[int, list[tuple[float, int]]] = {}
+        for index, (item, (value, bounds)) in enumerate(zip(items.items, scored, strict=True)):
+            others = [(bound, choice) for choice, bound in enumerate(bounds) if choice != item.label]
+            best.append(max([(value, item.label), *(other for other in others if is_whole[other[1]])]))
+            open_choices[index] = sorted((other for other in others if not is_whole[other[1]]), reverse=True)
         while True:
             open_choices = {
                 index: remaining

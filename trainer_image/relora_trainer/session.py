@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from relora_contract.readaptation import Task
 from relora_trainer.errors import IntegrityError
 from relora_trainer.generation import generative_outcomes
+from relora_trainer.heads import pad_token
 from relora_trainer.items import Encoder, ItemSet
 from relora_trainer.lora import LoraModel
 from relora_trainer.outcomes import Outcome
@@ -41,10 +48,10 @@ class Session:
 def open_session(
     base: Path, ranks: Mapping[str, int], task: Task, placement: Placement, *, dropout: float = 0.0
 ) -> Session:
-    """Load a base and wrap the modules that `ranks` names.
+    """Load a base and wrap the modules that `ranks` names; a classifier's head is random until it is set.
 
     Raises:
-        IncompatibleError: A module is not a linear module of the base.
+        IncompatibleError: A module is not a linear module of the base, or it classifies in another way.
         IntegrityError: The base cannot be loaded by transformers.
     """
     LOG.info("loading the base (%s)", placement)
@@ -52,19 +59,37 @@ def open_session(
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            base,
-            dtype=placement.dtype,
-            attn_implementation=placement.attention,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+        model = _load(base, task, placement)
     except (OSError, ValueError, KeyError) as error:
         raise IntegrityError(f"transformers cannot load the base: {type(error).__name__}") from error
     torch.nn.Module.to(model, placement.device)
     model.generation_config = GenerationConfig()  # a release's sampling settings would change what is greedy
-    lora = LoraModel(model, ranks, dropout=dropout)
+    lora = LoraModel(model, ranks, dropout=dropout, with_head=task.is_classification)
     model.eval()
-    encoder = Encoder(tokenizer, task.choices, task.effective_max_length, is_chat=task.messages is not None)
+    encoder = Encoder(
+        tokenizer,
+        task.choices,
+        task.effective_max_length,
+        is_chat=task.messages is not None,
+        is_classifier=task.is_classification,
+        pad=pad_token(model),
+    )
     return Session(model, lora, encoder, Scorer(model, batch_size=EVALUATION_BATCH))
+
+
+def _load(base: Path, task: Task, placement: Placement) -> PreTrainedModel:
+    """Load a base as what the task asks for; the head of a classifier has a row for each choice."""
+    settings = {
+        "dtype": placement.dtype,
+        "attn_implementation": placement.attention,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "local_files_only": True,
+    }
+    model: PreTrainedModel
+    if task.is_classification:
+        settings["num_labels"] = len(task.classes)
+        model = AutoModelForSequenceClassification.from_pretrained(base, **settings)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(base, **settings)
+    return model

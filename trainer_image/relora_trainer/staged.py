@@ -10,7 +10,7 @@ from relora_contract.readaptation import Refine, Strategy
 from relora_trainer.errors import ConfigurationError
 from relora_trainer.execution import StepContext
 from relora_trainer.factor_files import read_factors
-from relora_trainer.initialization import Initialization, balanced, fresh, untouched
+from relora_trainer.initialization import HEAD_DEVIATION, Initialization, balanced, fresh, untouched
 from relora_trainer.outcomes import Outcome
 from relora_trainer.readapting import Readapting
 from relora_trainer.readiness import MONITOR_ITEMS, Watch, monitor_interval, seems_ready
@@ -50,6 +50,7 @@ class StagedTuning:
             self._schedule(len(items.items)),
             initial=start.factors,
             scaling=start.scaling,
+            head=start.head,
             batch_size=self.plan.batch_size,
             micro_batch_size=min(self.plan.batch_size, MICRO_BATCH),
             seed=self.plan.seed,
@@ -62,15 +63,17 @@ class StagedTuning:
         return (before[-1].alpha, before[-1].beta) if before else (None, None)
 
     def _initialization(self) -> Initialization:
+        adapter = self.work.adapter
         match self.plan.strategy:
             case Strategy.SCRATCH:
-                return fresh(self.work.adapter, self.plan.seed)
+                deviation = getattr(self.session.model.config, "initializer_range", HEAD_DEVIATION)
+                return fresh(adapter, self.plan.seed, head_deviation=deviation)
             case Strategy.PORTLLM_FINE_TUNE:
-                return untouched(self.work.adapter)
+                return untouched(adapter)
         ref = self.context.reports["fuse"].training_state
         if ref is None:
             raise ConfigurationError("the stored report of fuse has no initialization")
-        return balanced(read_factors(self.work.workspace.state(ref)))
+        return balanced(read_factors(self.work.workspace.state(ref)), adapter.head)
 
     def _schedule(self, examples: int) -> Schedule:
         total = self.plan.epochs * (examples // min(self.plan.batch_size, examples))

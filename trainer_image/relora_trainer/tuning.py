@@ -25,6 +25,7 @@ from relora_trainer.batching import BatchPlan
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
 from relora_trainer.hardware import machine
+from relora_trainer.heads import Head
 from relora_trainer.items import ItemSet
 from relora_trainer.lora import LoraModel
 from relora_trainer.schedule import Schedule
@@ -75,6 +76,7 @@ class Tuner:
         *,
         initial: Mapping[str, Factors],
         scaling: Mapping[str, float] | None = None,
+        head: Head | None = None,
         batch_size: int,
         micro_batch_size: int,
         seed: int,
@@ -88,6 +90,7 @@ class Tuner:
             schedule: Of both stages.
             initial: Θ_init by module: the start, and the anchor of both stages.
             scaling: What B·A is multiplied with, by module; without it, 1.
+            head: The start of a classifier's head, and its anchor.
             batch_size: Examples of one optimizer step.
             micro_batch_size: Most examples of one forward pass; gradients are accumulated.
             seed: Of the batches and of dropout.
@@ -100,8 +103,12 @@ class Tuner:
         self._micro_batch_size = micro_batch_size
         self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=batch_size, seed=seed)
         lora.set_factors(initial, scaling)
+        named = _named(initial)
+        if head is not None:
+            lora.set_head(head)
+            named[f"{head.name}.weight"] = head.weight
         self._parameters = lora.parameters()
-        self._anchor = Anchor(self._parameters, _named(initial))
+        self._anchor = Anchor(self._parameters, named)
         self._optimizer = torch.optim.AdamW(self._parameters.values(), lr=schedule.learning_rate, weight_decay=0.0)
         self._device = model.device
         torch.manual_seed(seed)

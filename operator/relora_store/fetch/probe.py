@@ -172,6 +172,11 @@ def check_adapter(server: Server, adapter: Mapping[str, Any], base: str, toleran
     name = adapter["name"]
     if not adapter["fingerprints"]:
         return _check_difference(server, name, base, allow_equal=allow_equal)
+    if any(fingerprint.get("kind") == "Class" for fingerprint in adapter["fingerprints"]):
+        raise ProbeError(
+            f"{name} is a classifier: this asks for completions, which do not show whether it is loaded; leave the "
+            "probe out, and compare the server's class log-probabilities with the fingerprints yourself"
+        )
     rows: list[tuple[float, float, float]] = []
     for fingerprint in adapter["fingerprints"]:
         with_base = {item["token"]: float(item["logprob"]) for item in fingerprint["base"]}

@@ -8,7 +8,7 @@ import pytest
 from relora_contract.api.binding import TaskSpec
 from relora_contract.artifacts import ArtifactRef, manifest_ref
 from relora_contract.digests import FileEntry, canonical_json, folder_digest, hex_part, json_digest, sha256_digest
-from relora_contract.readaptation import Gate, Granularity, Message, Metric, Plan, Readaptation, Task, plan
+from relora_contract.readaptation import Gate, Granularity, Message, Metric, Plan, Readaptation, Task, TaskKind, plan
 from relora_contract.request import DatasetRefs, delta_digest, gates_digest, readaptation_digest
 from relora_contract.serving import ServedAdapter, ServingSet
 
@@ -38,6 +38,10 @@ def request_digest(
         plan=wanted or Plan(),
         image=image,
     )
+
+
+def test_a_classification_is_another_request() -> None:
+    assert request_digest(task=TASK.model_copy(update={"kind": TaskKind.SEQUENCE_CLASSIFICATION})) != request_digest()
 
 
 def test_canonical_json_is_compact_sorted_utf8() -> None:

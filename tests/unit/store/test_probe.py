@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,15 @@ class Probing:
 @pytest.fixture
 def probing(fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Probing:
     return Probing(fake, tmp_path, capsys)
+
+
+def test_a_classifier_cannot_be_asked_for_completions(fake: Fake, probing: Probing) -> None:
+    fake.list_adapter("reviews")
+    prints = [print_.model_copy(update={"kind": "Class"}) for print_ in adapter("reviews").fingerprints]
+    code, text = probing(replace(adapter("reviews"), fingerprints=prints))
+    assert code == 1
+    assert "reviews is a classifier" in text
+    assert "leave the probe out" in text
 
 
 def test_adapters_that_answer_as_themselves_pass(fake: Fake, probing: Probing) -> None:

@@ -1,11 +1,13 @@
 """A tiny base and its tokenizer."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from samples.laptop_runs import Laptop
 from samples.tinymodels import character_tokenizer, tiny_base
 
 torch.set_num_threads(1)  # the matrices are small, and other tests share the cores
@@ -19,3 +21,8 @@ def make_base() -> Callable[..., LlamaForCausalLM]:
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
     return character_tokenizer()
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, make_base: Callable[..., LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast) -> Laptop:
+    return Laptop(tmp_path, make_base(), tokenizer)

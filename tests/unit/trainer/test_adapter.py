@@ -6,7 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedModel
 
 from relora_contract.serving import Engine
 from relora_store.errors import IntegrityError as StoreIntegrityError
@@ -14,7 +14,9 @@ from relora_trainer.adapter import Adapter, read_adapter, read_config, write_ada
 from relora_trainer.adapter_rules import check_engine
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError, NonFiniteError, TrainerError
 from relora_trainer.factors import Factors
+from relora_trainer.heads import Head
 from relora_trainer.lora import LoraModel
+from samples.tinymodels import tiny_classifier
 
 MakeBase = Callable[..., LlamaForCausalLM]
 INPUT = torch.tensor([[5, 6, 7, 8, 9], [10, 11, 12, 13, 14]])
@@ -30,14 +32,14 @@ def linears(model: LlamaForCausalLM) -> dict[str, tuple[int, int]]:
     }
 
 
-def saved_by_peft(folder: Path, model: LlamaForCausalLM, **config: object) -> LlamaForCausalLM:
+def saved_by_peft(folder: Path, model: PreTrainedModel, **config: object) -> LlamaForCausalLM:
     """Save an adapter with random factors; return the model that carries it."""
     settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], "task_type": "CAUSAL_LM", **config}
     peft_model = get_peft_model(model, LoraConfig(**settings))
     torch.manual_seed(5)
     with torch.no_grad():
         for name, parameter in peft_model.named_parameters():
-            if "lora_" in name:
+            if "lora_" in name or "modules_to_save" in name:
                 parameter.copy_(torch.randn_like(parameter) * 0.2)
     peft_model.save_pretrained(folder, save_embedding_layers=False)
     peft_model.eval()
@@ -106,6 +108,83 @@ def test_read_and_written_again_it_computes_the_same_as_peft(
     assert all(torch.allclose(reread.factors[n].dense(), f.dense(), atol=1e-5) for n, f in adapter.factors.items())
 
 
+CLASSES = ("low", "middle", "high")
+HEAD = "base_model.model.score.weight"
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    saved_by_peft(tmp_path / "classifier", tiny_classifier(len(CLASSES)), task_type="SEQ_CLS")
+    return tmp_path / "classifier"
+
+
+def test_a_classifier_is_read_and_written_with_its_head(classifier: Path, make_base: MakeBase, tmp_path: Path) -> None:
+    """PEFT names both heads that a model may have, trains factors in float32 and the head in the base's precision."""
+    assert set(json.loads((classifier / "adapter_config.json").read_text())["modules_to_save"]) == {
+        "classifier",
+        "score",
+    }
+    edit_tensors(classifier, lambda tensors: tensors.update({HEAD: tensors[HEAD].bfloat16()}))
+    adapter = read_adapter(classifier, linears(make_base()), CLASSES)
+    assert adapter.head is not None
+    assert (adapter.head.name, adapter.head.dtype, adapter.dtype) == ("score", torch.bfloat16, torch.float32)
+    assert adapter.head.weight.dtype is torch.float32
+    write_adapter(
+        tmp_path / "out",
+        adapter.factors,
+        source=adapter.settings,
+        dtype=adapter.dtype,
+        base_model="b",
+        head=adapter.head,
+    )
+    written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (written["task_type"], written["modules_to_save"]) == ("SEQ_CLS", ["score"])
+    stored = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert torch.equal(stored[HEAD], load_file(classifier / "adapter_model.safetensors")[HEAD])
+    served = PeftModel.from_pretrained(tiny_classifier(len(CLASSES)), tmp_path / "out")
+    assert torch.equal(served.base_model.model.score.weight, adapter.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        (lambda t: t.pop(HEAD), IntegrityError, "no class head .*score.weight.*task_type SEQ_CLS"),
+        (lambda t: t[HEAD].__setitem__((0, 0), float("inf")), NonFiniteError, "score.weight"),
+        (lambda t: t.update({HEAD: torch.ones(3)}), IntegrityError, r"shape \[3\]; a head is a matrix"),
+        (lambda t: t.update({HEAD: torch.ones(2, 32)}), ConfigurationError, "2 rows .* 3 classes"),
+        (lambda t: t.update({HEAD: torch.ones(3, 32, dtype=torch.float64)}), IntegrityError, "float64"),
+        (lambda t: t.update({"base_model.model.score.bias": torch.ones(3)}), IncompatibleError, "bias"),
+        (lambda t: t.update({"base_model.model.classifier.weight": torch.ones(3, 32)}), TrainerError, "classifier"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_refused(
+    classifier: Path,
+    make_base: MakeBase,
+    edit: Callable[[dict[str, torch.Tensor]], object],
+    error: type[TrainerError],
+    message: str,
+) -> None:
+    edit_tensors(classifier, edit)
+    with pytest.raises(error, match=message):
+        read_adapter(classifier, linears(make_base()), CLASSES)
+
+
+def test_a_head_that_overflows_its_precision_is_not_written(
+    classifier: Path, make_base: MakeBase, tmp_path: Path
+) -> None:
+    adapter = read_adapter(classifier, linears(make_base()), CLASSES)
+    huge = Head("score", torch.full((3, 32), 1e6), torch.float16)
+    with pytest.raises(NonFiniteError, match=r"score is NaN or infinite in torch\.float16"):
+        write_adapter(
+            tmp_path / "out",
+            adapter.factors,
+            source=adapter.settings,
+            dtype=adapter.dtype,
+            base_model="b",
+            head=huge,
+        )
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_the_stored_precision_is_kept(folder: Path, make_base: MakeBase, tmp_path: Path, dtype: torch.dtype) -> None:
     edit_tensors(folder, lambda tensors: tensors.update({name: value.to(dtype) for name, value in tensors.items()}))
@@ -121,12 +200,15 @@ def test_the_stored_precision_is_kept(folder: Path, make_base: MakeBase, tmp_pat
     [
         ({"peft_type": "ADALORA"}, IncompatibleError, r"ADALORA.*save_as_lora"),
         ({"peft_type": "IA3"}, IncompatibleError, "IA3"),
-        ({"task_type": "SEQ_CLS"}, IncompatibleError, "SEQ_CLS"),
+        ({"task_type": "TOKEN_CLS"}, IncompatibleError, "TOKEN_CLS.*only CAUSAL_LM and SEQ_CLS"),
+        ({"task_type": "SEQ_CLS"}, ConfigurationError, "SEQ_CLS.*task.kind is CausalLM"),
         ({"init_lora_weights": "pissa"}, IncompatibleError, "path_initial_model_for_weight_conversion"),
         ({"init_lora_weights": "pissa_niter_16"}, IncompatibleError, "pissa_niter_16"),
         ({"init_lora_weights": "olora"}, IncompatibleError, "olora"),
         ({"use_dora": True}, IncompatibleError, "DoRA"),
-        ({"modules_to_save": ["lm_head"]}, IncompatibleError, r"modules_to_save \(lm_head\): .*train"),
+        ({"modules_to_save": ["lm_head"]}, IncompatibleError, r"modules_to_save \(lm_head\): .*tied; train"),
+        ({"modules_to_save": ["score", "embed_tokens"]}, IncompatibleError, r"\(score, embed_tokens\)"),
+        ({"modules_to_save": "embed_tokens"}, IncompatibleError, r"\(embed_tokens\)"),
         ({"target_parameters": ["experts.gate_up_proj"]}, IncompatibleError, "MoE"),
         ({"bias": "all"}, IncompatibleError, "biases"),
         ({"lora_bias": True}, IncompatibleError, "lora_bias"),
@@ -210,6 +292,7 @@ def test_a_header_above_a_megabyte_is_not_read(folder: Path, make_base: MakeBase
                 "lm_head.lora_A.weight": "leave it out of target_modules",
                 "lm_head.weight": "save_embedding_layers=False",
                 "model.embed_tokens.weight": "save_embedding_layers=False",
+                "score.weight": "kind to SequenceClassification",
                 "model.embed_tokens.lora_embedding_A": "linear modules of the blocks",
                 "model.layers.0.mlp.experts.0.w1.lora_A.weight": "outside of the experts",
                 "model.layers.0.self_attn.q_proj.base_layer.bias": "bias 'none'",

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     Gemma2Config,
     GemmaConfig,
     GPT2Config,
@@ -35,11 +36,16 @@ from relora_trainer.blocks import open_base
 from relora_trainer.delta import compute_delta, open_delta
 from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
+from relora_trainer.heads import Head
 from relora_trainer.lora import LoraModel
+from relora_trainer.scoring import collate, completion_logits
 
 ALPHA, BETA = 0.6, 1.3
 TOLERANCE = 3e-6
 INPUT = torch.tensor([[5, 6, 7, 8, 9, 10], [11, 12, 13, 14, 15, 16]])
+PAD = 0
+PADDED = torch.tensor([[5, 6, 7, 8, 9, 10], [11, 12, 13, PAD, PAD, PAD]])
+HEAD = "base_model.model.score.weight"
 LIKE_LLAMA: dict[str, Any] = {
     "vocab_size": 40,
     "hidden_size": 16,
@@ -116,13 +122,15 @@ class Release:
     architecture: Architecture
     folder: Path
 
-    def model(self, name: str) -> PreTrainedModel:
-        """Return a base in float64, fresh."""
-        return deepcopy(self._loaded(name))
+    def model(self, name: str, *, classes: int = 0) -> PreTrainedModel:
+        """Return a base in float64, fresh; with classes a classifier whose head is random."""
+        return deepcopy(self._loaded(name, classes))
 
     @cache  # noqa: B019 - a module's fixture holds few releases
-    def _loaded(self, name: str) -> PreTrainedModel:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.folder / name, dtype=torch.float64)
+    def _loaded(self, name: str, classes: int) -> PreTrainedModel:
+        kind: Any = AutoModelForSequenceClassification if classes else AutoModelForCausalLM
+        settings = {"num_labels": classes, "pad_token_id": PAD} if classes else {}
+        model: PreTrainedModel = kind.from_pretrained(self.folder / name, dtype=torch.float64, **settings)
         model.eval()
         return model
 
@@ -143,15 +151,16 @@ def release(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Release(architecture, folder)
 
 
-def old_adapter(release: Release, folder: Path, settings: dict[str, Any]) -> None:
-    """Train nothing: save an adapter of random factors as PEFT does."""
+def old_adapter(release: Release, folder: Path, settings: dict[str, Any], *, classes: int = 0) -> None:
+    """Train nothing: save an adapter of random factors, and of a random head, as PEFT does."""
     conv1d = release.model("old").config.model_type == "gpt2"
-    config = LoraConfig(r=4, lora_alpha=6, task_type="CAUSAL_LM", fan_in_fan_out=conv1d, **settings)
-    model = get_peft_model(torch.nn.Module.float(release.model("old")), config)
+    task = "SEQ_CLS" if classes else "CAUSAL_LM"
+    config = LoraConfig(r=4, lora_alpha=6, task_type=task, fan_in_fan_out=conv1d, **settings)
+    model = get_peft_model(torch.nn.Module.float(release.model("old", classes=classes)), config)
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_" in name:
+            if "lora_" in name or "modules_to_save" in name:
                 parameter.copy_(0.15 * torch.randn_like(parameter))
     model.save_pretrained(folder, save_embedding_layers=False)
 
@@ -162,15 +171,16 @@ def truncated(matrix: Tensor, rank: int) -> Tensor:
     return nearest
 
 
-def formula_logits(release: Release, adapter: Path, *, alpha: float, beta: float) -> Tensor:
+def formula_logits(release: Release, adapter: Path, *, alpha: float, beta: float, classes: int = 0) -> Tensor:
     """Return the logits of W' + T_r(α·T_r(W' − W) + β·s·B·A) in float64, all dense and without our code.
 
-    The scaling s is PEFT's own: that of the layers which it makes of the adapter's folder.
+    The scaling s is PEFT's own: that of the layers which it makes of the adapter's folder. A classifier's head is the
+    stored one, whatever α and β are.
     """
-    old, new = release.model("old"), release.model("new")
+    old, new = release.model("old", classes=classes), release.model("new", classes=classes)
     layers = {
         name.removeprefix("base_model.model."): module
-        for name, module in PeftModel.from_pretrained(release.model("old"), adapter).named_modules()
+        for name, module in PeftModel.from_pretrained(deepcopy(old), adapter).named_modules()
         if isinstance(module, LoraLayer)
     }
     with torch.no_grad():
@@ -182,7 +192,9 @@ def formula_logits(release: Release, adapter: Path, *, alpha: float, beta: float
             rank = layer.r["default"]
             fused = truncated(alpha * truncated(change, rank) + beta * layer.scaling["default"] * b @ a, rank)
             after.add_(fused.T if transposed else fused)
-    return logits_of(new)
+        if classes:
+            weight_of(new, "score").copy_(load_file(adapter / "adapter_model.safetensors")[HEAD])
+    return class_logits_of(new) if classes else logits_of(new)
 
 
 def weight_of(model: PreTrainedModel, name: str) -> Tensor:
@@ -194,6 +206,13 @@ def weight_of(model: PreTrainedModel, name: str) -> Tensor:
 @torch.no_grad()
 def logits_of(model: torch.nn.Module) -> Tensor:
     logits: Tensor = model(input_ids=INPUT).logits
+    return logits
+
+
+@torch.no_grad()
+def class_logits_of(model: torch.nn.Module) -> Tensor:
+    """Return what transformers itself makes of a padded batch, `(sequences, classes)`."""
+    logits: Tensor = model(input_ids=PADDED, attention_mask=(PADDED != PAD).long()).logits
     return logits
 
 
@@ -224,6 +243,44 @@ def test_the_fused_adapter_computes_the_formula(release: Release, kind: str, tmp
     lora = LoraModel(model, {name: pair.rank for name, pair in candidate.items()})
     lora.set_factors(candidate)
     assert (logits_of(model) - want).abs().max() < TOLERANCE * want.abs().max()
+
+
+@pytest.mark.parametrize("kind", ["plain", "all linear"])
+def test_a_classifiers_head_is_copied_beside_the_fused_factors(release: Release, kind: str, tmp_path: Path) -> None:
+    classes = ("low", "middle", "high")
+    old_adapter(release, tmp_path / "adapter", KINDS[kind](*release.architecture.targets), classes=len(classes))
+    want = formula_logits(release, tmp_path / "adapter", alpha=ALPHA, beta=BETA, classes=len(classes))
+
+    base = open_base(release.folder / "new")
+    adapter = read_adapter(tmp_path / "adapter", base.linear_shapes, classes)
+    assert adapter.head is not None
+    delta = open_delta(release.folder / "delta").factors(adapter.factors)
+    assert delta.keys() == adapter.factors.keys()
+    candidate = Fusion(adapter.factors, delta).candidate(ALPHA, BETA)
+
+    def error(factors: dict[str, Factors], head: Head, name: str) -> float:
+        write_adapter(
+            tmp_path / name, factors, source=adapter.settings, dtype=torch.float32, base_model="new", head=head
+        )
+        published = PeftModel.from_pretrained(release.model("new", classes=len(classes)), tmp_path / name)
+        return float((class_logits_of(published) - want).abs().max() / want.abs().max())
+
+    assert error(candidate, adapter.head, "fused") < TOLERANCE
+    assert (
+        error(Fusion(adapter.factors, delta).candidate(ALPHA, BETA * 1.01), adapter.head, "broken β") > 10 * TOLERANCE
+    )
+    scaled = replace(adapter.head, weight=adapter.head.weight * 1.01)
+    assert error(candidate, scaled, "broken head") > 10 * TOLERANCE
+
+    # What is trained and judged is what is published, and the prompts are pooled as transformers pools them.
+    model = release.model("new", classes=len(classes))
+    lora = LoraModel(model, {name: pair.rank for name, pair in candidate.items()}, with_head=True)
+    lora.set_factors(candidate)
+    lora.set_head(adapter.head)
+    prompts = [[token for token in row if token != PAD] for row in PADDED.tolist()]
+    with torch.no_grad():
+        ours = completion_logits(model, collate([(prompt, (0,)) for prompt in prompts], torch.device("cpu")))
+    assert (ours - want).abs().max() < TOLERANCE * want.abs().max()
 
 
 @pytest.mark.parametrize(("architecture", "prefix"), [("gpt2", "transformer."), ("opt", "model."), ("llama", "model.")])

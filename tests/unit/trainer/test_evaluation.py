@@ -110,6 +110,14 @@ def test_outcomes_of_other_factors_are_not_used(tmp_path: Path, scorer: Counting
     assert scorer.scored == 30
 
 
+def test_outcomes_of_another_head_are_not_used(tmp_path: Path, scorer: CountingScorer, items: ItemSet) -> None:
+    path = tmp_path / "e.json"
+    for head, scored in ((torch.ones(3, 4), 30), (torch.ones(3, 4), 0), (torch.ones(3, 4) + 1e-6, 30)):
+        scorer.scored = 0
+        Evaluation(path, FACTORS, Counted(tmp_path), head=head).run(scorer.outcomes, items, ignore)
+        assert scorer.scored == scored
+
+
 def test_the_digest_of_factors_covers_names_shapes_and_values() -> None:
     a, b = torch.ones(2, 4), torch.ones(3, 2)
     digests = [

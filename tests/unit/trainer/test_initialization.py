@@ -1,14 +1,16 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from relora_trainer.adapter import Adapter, LoraSettings
 from relora_trainer.factors import Factors
-from relora_trainer.initialization import fresh, untouched
+from relora_trainer.heads import Head
+from relora_trainer.initialization import balanced, fresh, untouched
 from relora_trainer.items import Item, ItemSet
 from relora_trainer.lora import LoraModel
 from relora_trainer.schedule import Schedule
@@ -57,6 +59,29 @@ def test_a_new_adapter_is_initialised_as_peft_does_it(make_base: MakeBase) -> No
         assert theirs.abs().max() <= bound
         assert 0.98 * bound < ours.abs().max() <= bound
         assert float(ours.std()) == pytest.approx(float(theirs.std()), rel=0.05)
+
+
+def test_a_new_head_is_initialised_as_transformers_does_it() -> None:
+    """A linear layer of a model is normal with the deviation `initializer_range`."""
+    old = replace(old_adapter(), head=Head("score", torch.ones(8, 2048), torch.bfloat16))
+    start = fresh(old, seed=0, head_deviation=0.3).head
+    assert start is not None
+    config = LlamaConfig(vocab_size=8, hidden_size=2048, num_hidden_layers=0, initializer_range=0.3)
+    config.num_labels = 8
+    theirs = LlamaForSequenceClassification(config).score.weight.detach()
+    assert float(start.weight.std()) == pytest.approx(float(theirs.std()), rel=0.05)
+    assert (start.name, start.dtype, start.weight.shape) == ("score", torch.bfloat16, theirs.shape)
+    again, other = fresh(old, seed=0, head_deviation=0.3).head, fresh(old, seed=1, head_deviation=0.3).head
+    assert again is not None
+    assert other is not None
+    assert torch.equal(again.weight, start.weight)
+    assert not torch.equal(other.weight, start.weight)
+
+
+def test_the_old_head_is_the_start_of_all_other_strategies() -> None:
+    old = replace(old_adapter(), head=Head("score", torch.ones(2, 32), torch.float32))
+    assert untouched(old).head is old.head
+    assert balanced(old.factors, old.head).head is old.head
 
 
 def test_a_new_adapter_depends_on_the_seed_and_the_module_alone() -> None:

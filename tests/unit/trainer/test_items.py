@@ -58,6 +58,29 @@ def test_a_generative_task_has_a_completion_per_example(tokenizer: PreTrainedTok
     assert [items.length(item) for item in items.items] == [30, 30]  # a short completion leaves more of the text
 
 
+def test_a_classifier_reads_the_prompt_alone_and_answers_with_a_row(tokenizer: PreTrainedTokenizerFast) -> None:
+    encoder = Encoder(tokenizer, ["?", "!"], 20, is_classifier=True)  # names of classes are not tokenised
+    items = encoder.encode([example("xyz", label=1), example("abcdefghij" * 5), example("x", after=" ")])
+    assert items.choices == ((0,), (1,))
+    assert items.completion(items.items[0]) == (1,)
+    assert items.items[0].prompt == tuple(tokenizer("in: xyz out:")["input_ids"])
+    assert (items.truncated, len(items.items[1].prompt)) == (1, 20)
+
+
+@pytest.mark.parametrize(("pad", "kept"), [("<pad>", 6), ("</s>", 7), (None, 7)])
+def test_a_classifier_looks_at_the_last_token_that_is_no_padding(
+    tokenizer: PreTrainedTokenizerFast, pad: str | None, kept: int
+) -> None:
+    """As transformers does, whose models pass over the pad token also where a prompt ends with it."""
+    token = None if pad is None else tokenizer.get_vocab()[pad]
+    encoder = Encoder(tokenizer, ["a", "b"], 20, is_classifier=True, pad=token)
+    (item,) = encoder.encode([example("ab<pad>", before="<pad>abc", after="")]).items
+    assert len(item.prompt) == kept
+    assert item.prompt[0] == tokenizer.pad_token_id
+    (empty,) = encoder.encode([example("<pad><pad>", before="", after="")]).items
+    assert len(empty.prompt) == (1 if pad == "<pad>" else 2)
+
+
 def test_choices_with_the_same_tokens_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ConfigurationError, match="same tokens"):
         Encoder(tokenizer, ["?", "!"], 12)

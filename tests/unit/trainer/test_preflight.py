@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from relora_contract.readaptation import Gate, Metric, Task
+from relora_contract.readaptation import Gate, Message, Metric, Task
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
-from relora_trainer.preflight import check_bases, check_metrics
+from relora_trainer.preflight import check_bases, check_metrics, check_task
 
 Json = dict[str, Any]
 
@@ -34,6 +34,17 @@ def _edit(path: Path, change: Callable[[Json], object]) -> None:
 def test_equal_bases_pass(tmp_path: Path) -> None:
     weights = check_bases(_base(tmp_path / "old"), _base(tmp_path / "new"))
     assert weights.linear_shapes == {"model.layers.0.self_attn.q_proj": (4, 4)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"choices": None}, "task.choices"), ({"messages": [Message(role="user", content="{text}")]}, "task.messages")],
+)
+def test_a_classification_has_classes_and_a_template(changes: dict[str, object], message: str) -> None:
+    task = Task(kind="SequenceClassification", prompt_template="{text}", completion_field="label", choices=["a", "b"])
+    check_task(task)
+    with pytest.raises(ConfigurationError, match=message):
+        check_task(task.model_copy(update=changes))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +74,16 @@ def test_a_gate_measures_what_the_task_has(choices: list[str] | None, metric: Me
             "config.json",
             lambda value: value.update(hidden_size=8),
             "hidden_size was 4 and is 8",
+        ),
+        "a resized vocabulary": (
+            "config.json",
+            lambda value: value.update(vocab_size=5),
+            "vocab_size was 3 and is 5; .* release the base with that of its predecessor",
+        ),
+        "weights that are tied no more": (
+            "config.json",
+            lambda value: value.update(tie_word_embeddings=False),
+            "tie_word_embeddings was None and is False",
         ),
         "a token is gone": ("tokenizer.json", lambda value: value["model"]["vocab"].pop("c"), r"'c' \(gone\)"),
         "a token moved": (

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,94 +11,17 @@ from peft import PeftModel
 from pyarrow.parquet import write_table
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from relora_contract.artifacts import ArtifactRef
 from relora_contract.exitcodes import ExitCode
-from relora_contract.report import Step, StepOutcome, StepReport, Verdict
-from relora_contract.request import DeltaRequest, ReadaptationRequest
+from relora_contract.report import StepOutcome, Verdict
 from relora_contract.serving import Engine
-from relora_store.errors import StoreError
-from relora_trainer.artifact_store import StoreArtifacts
-from relora_trainer.execution import Ended, execute
-from relora_trainer.local_run import LocalRun, run_locally
 from relora_trainer.outcomes import Outcome
-from relora_trainer.ports import StopSignal, SystemClock
+from relora_trainer.ports import StopSignal
 from relora_trainer.search import Observation
 from relora_trainer.steps.fuse import lost_share
-from samples.laptop import TARGETS, WORDS, run_file, write_laptop
+from samples.laptop import TARGETS, WORDS
+from samples.laptop_runs import Laptop
 
 MakeBase = Callable[..., LlamaForCausalLM]
-
-
-class Heard:
-    """Progress that remembers how far the fit of the coefficients came, and can stop a step there."""
-
-    def __init__(self) -> None:
-        self.fit: list[tuple[int, int]] = []
-        self.stop = StopSignal()
-        self.stop_at: int | None = None
-
-    def update(self, part: str, done: int, total: int, detail: str = "") -> None:
-        del detail
-        if part == "fit":
-            self.fit.append((done, total))
-            if done == self.stop_at:
-                self.stop.set()
-
-
-class Laptop:
-    """Bases, adapter, data and store in one folder."""
-
-    def __init__(self, root: Path, make_base: MakeBase, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.root = root
-        self.heard = Heard()
-        self.ended: dict[str, Ended] = {}
-        self.engine: Engine | None = None
-        """Of the server that the adapter is for."""
-        write_laptop(root, make_base(), tokenizer)
-
-    def run(self, **changes: Any) -> Ended:  # noqa: ANN401 - the fields of the run file
-        run = run_file(self.root, **changes)
-
-        def one_step(step: Step, request: DeltaRequest | ReadaptationRequest) -> Ended:
-            if isinstance(request, ReadaptationRequest):
-                served = request.items[0].model_copy(update={"engine": self.engine})
-                request = request.model_copy(update={"items": [served]})
-            self.ended[step] = execute(
-                step,
-                request,
-                store=StoreArtifacts(request.store_uri),
-                work=self.root / "work",
-                clock=SystemClock(),
-                progress=self.heard,
-                stop=self.heard.stop,
-            )
-            return self.ended[step]
-
-        return run_locally(LocalRun.model_validate(run), one_step)
-
-    def exit_code(self) -> ExitCode:
-        """Return how a run of PortLLM ends; a digest that cannot be computed ends it before any step."""
-        try:
-            return self.run(readaptation={"strategy": "PortLLM"}).exit_code
-        except StoreError as error:
-            return error.exit_code
-
-    def stored(self, artifact: ArtifactRef | None, name: str) -> bytes:
-        """Return a file of a published artifact."""
-        assert artifact is not None
-        manifest = json.loads(Path(artifact.uri.removeprefix("file://")).read_text())
-        digest = str(manifest["files"][name]["digest"]).removeprefix("sha256:")
-        return (self.root / "store" / "blobs" / "sha256" / digest).read_bytes()
-
-    def report(self, step: str) -> StepReport:
-        report = self.ended[step].report
-        assert report is not None, self.ended[step].notification
-        return report
-
-
-@pytest.fixture
-def laptop(tmp_path: Path, make_base: MakeBase, tokenizer: PreTrainedTokenizerFast) -> Laptop:
-    return Laptop(tmp_path, make_base, tokenizer)
 
 
 def test_an_adapter_that_passes_unchanged_is_published_and_nothing_is_trained(laptop: Laptop) -> None:
@@ -116,17 +38,13 @@ def test_what_is_published_is_a_plain_peft_folder_with_a_fingerprint(laptop: Lap
     artifact = laptop.report("port").artifact
     assert artifact is not None
     manifest = json.loads(Path(artifact.uri.removeprefix("file://")).read_text())
-    folder = laptop.root / "served"
-    folder.mkdir()
-    for name in manifest["files"]:
-        (folder / name).write_bytes(laptop.stored(artifact, name))
     base = LlamaForCausalLM.from_pretrained(laptop.root / "r2")
     fingerprint = manifest["fingerprints"][0]
     prompt = torch.tensor([fingerprint["prompt"]])
     tokens = [entry["token"] for entry in fingerprint["adapter"]]
     with torch.no_grad():
         without = base(input_ids=prompt).logits[0, -1].log_softmax(-1)[tokens]
-        adapted = PeftModel.from_pretrained(base, str(folder))
+        adapted = PeftModel.from_pretrained(base, str(laptop.published("port")))
         with_adapter = adapted(input_ids=prompt).logits[0, -1].log_softmax(-1)[tokens]
     assert with_adapter.tolist() == pytest.approx([float(e["logprob"]) for e in fingerprint["adapter"]], abs=0.3)
     assert without.tolist() == pytest.approx([float(e["logprob"]) for e in fingerprint["base"]], abs=0.3)
@@ -281,7 +199,7 @@ def test_a_chat_is_asked_in_the_form_of_the_bases_template(
     tokenizer.chat_template = (
         "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}</s>{% else %}:{% endif %}{% endfor %}"
     )
-    laptop = Laptop(tmp_path, make_base, tokenizer)
+    laptop = Laptop(tmp_path, make_base(), tokenizer)
     messages = [{"role": "user", "content": "{text}"}]
     laptop.run(
         task={"kind": "CausalLM", "messages": messages, "completionField": "label", "choices": list(WORDS)},

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from transformers import LlamaForCausalLM
 
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
+from relora_trainer.heads import Head
 from relora_trainer.items import Item, ItemSet
 from relora_trainer.lora import LoraModel
 from relora_trainer.schedule import Schedule
 from relora_trainer.tuning import Ending, StepStatistics, Tuner, train
+from samples.tinymodels import tiny_classifier
 
 MakeBase = Callable[..., LlamaForCausalLM]
 MakeTuner = Callable[..., Tuner]
@@ -69,6 +72,31 @@ def make_tuner(make_base: MakeBase) -> MakeTuner:
     return make
 
 
+def classes_of(items: ItemSet) -> ItemSet:
+    """The same examples for a classifier."""
+    return replace(items, choices=tuple((row,) for row, _ in enumerate(items.choices)))
+
+
+@pytest.fixture
+def make_classifier_tuner() -> MakeTuner:
+    def make() -> Tuner:
+        model = tiny_classifier(len(CHOICES))
+        lora = LoraModel(model, dict.fromkeys(MODULES, 4), dropout=0.1, with_head=True)
+        return Tuner(
+            model,
+            lora,
+            classes_of(copy_task()),
+            SCHEDULE,
+            initial=initial(),
+            head=Head("score", torch.linspace(-1, 1, 3 * 32).reshape(3, 32), torch.float32),
+            batch_size=8,
+            micro_batch_size=8,
+            seed=0,
+        )
+
+    return make
+
+
 def bits(tuner: Tuner) -> list[bytes]:
     return [parameter.detach().numpy().tobytes() for parameter in tuner._parameters.values()]
 
@@ -98,6 +126,32 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert resumed.restore(tmp_path)
     assert before + steps(resumed, 9 - interrupted_at) == want
     assert bits(resumed) == bits(straight)
+
+
+def test_a_resumed_classifier_ends_with_the_same_bits(make_classifier_tuner: MakeTuner, tmp_path: Path) -> None:
+    straight = make_classifier_tuner()
+    want = steps(straight, 7)
+    first = make_classifier_tuner()
+    before = steps(first, 3)
+    first.save(tmp_path)
+    resumed = make_classifier_tuner()
+    assert resumed.restore(tmp_path)
+    assert before + steps(resumed, 4) == want
+    assert bits(resumed) == bits(straight)
+
+
+def test_the_head_is_trained_and_held_by_the_anchor(make_classifier_tuner: MakeTuner) -> None:
+    tuner = make_classifier_tuner()
+    head = tuner._parameters["score.weight"]
+    start = head.detach().clone()
+    assert tuner.drift() == 0
+    statistics = steps(tuner, 20)
+    assert sum(s.loss for s in statistics[-5:]) < sum(s.loss for s in statistics[:5])
+    moved = float((head.detach() - start).norm())
+    assert 0 < moved < tuner.drift()
+    tuner._anchor.add_gradient(2.0)
+    assert head.grad is not None
+    torch.testing.assert_close(head.grad, 2.0 * (head.detach() - start))
 
 
 def test_without_the_random_state_the_bits_would_differ(make_tuner: MakeTuner, tmp_path: Path) -> None:
