@@ -14,6 +14,7 @@ from relora_kubectl.fleet import Fleet
 from relora_kubectl.server_moves import MOST_KEEPERS, Keeper, Servers
 from relora_operator.core.attempts import active
 from relora_operator.core.brakes import brake
+from relora_operator.core.choice import outlives_source
 from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import Member, server_key
 from relora_operator.core.pairs import baseline, offer
@@ -89,7 +90,8 @@ def returns_of(release: BaseModelRelease, fleet: Fleet) -> Returns:
 
 def _without_outdated_candidate(binding: AdapterBinding, before: Chain, after: Chain) -> AdapterBinding:
     """Return the binding without a candidate that gives way: it was made from a pair that is no longer the start."""
-    if baseline(binding, before) == baseline(binding, after):
+    candidate, start = binding.status.candidate, baseline(binding, after)
+    if start == baseline(binding, before) or candidate is None or outlives_source(binding, candidate, start, after):
         return binding
     return binding.model_copy(update={"status": binding.status.model_copy(update={"candidate": None})})
 

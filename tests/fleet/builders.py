@@ -20,6 +20,7 @@ from relora_contract.api.server import AdapterServer
 from relora_contract.artifacts import ArtifactRef, manifest_ref
 from relora_contract.digests import sha256_digest
 from relora_contract.report import StepOutcome, Verdict
+from relora_operator.core.candidate import source_of
 from relora_operator.core.lineage import chain
 from relora_operator.core.observed import NamespaceView
 from relora_operator.core.pairs import Pair, weights_ref
@@ -147,6 +148,7 @@ class BindingBuilder:
         candidate = Candidate(
             release_name=release,
             base=weights_ref(work.target),
+            source=source_of(work.start),
             request_digest=work.request_digest,
             gates_digest=work.gates_digest,
             image=work.image,

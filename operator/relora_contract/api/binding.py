@@ -295,11 +295,20 @@ class StepStatus(Model):
     )
 
 
+class CandidateSource(Model):
+    """The pair that a re-adaptation starts from."""
+
+    release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release of its base.")
+    base_digest: Digest = Field(description="Digest of its base.")
+    adapter_digest: Digest = Field(description="Digest of its adapter.")
+
+
 class Candidate(Attempts):
     """The re-adaptation to the newest eligible release."""
 
     release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release aimed at.")
     base: ArtifactRef = Field(description="The weights of that release.")
+    source: CandidateSource | None = Field(default=None, description="The pair that it starts from.")
     gates_digest: Digest = Field(description="The gates by which the steps were judged.")
     image: Digest = Field(description="The trainer image that the request digest covers.")
     steps: Annotated[list[StepStatus], Field(max_length=4, json_schema_extra=map_list("name"))] = Field(

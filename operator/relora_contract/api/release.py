@@ -159,8 +159,9 @@ class BaseModelReleaseSpec(Model):
     withdrawn: bool | None = Field(
         default=None,
         description=(
-            "True: the release is taken back. Its Jobs are ended, and every server and binding returns to what it "
-            "used before. Never false again. Default false."
+            "True: the release is taken back. Its Jobs are ended, and every server and binding goes on to a newer "
+            "release for which all that is needed has passed, or returns to what it used before. Never false again. "
+            "Default false."
         ),
     )
     rollout: Rollout | None = Field(default=None, description="Order, pace and failure budget of the release.")

@@ -41,7 +41,14 @@ def decide_binding(snapshot: BindingSnapshot, now: datetime) -> Plan:
     target = upgrade_target(snapshot, binding, start, order)
     work = _work(snapshot, binding, start, target, order)
     chosen = choose(
-        snapshot, binding, start=start, target=target, work=work, place=place, job_present=progress.job is not None
+        snapshot,
+        binding,
+        start=start,
+        target=target,
+        work=work,
+        chain=order,
+        place=place,
+        job_present=progress.job is not None,
     )
     if chosen != progress.candidate:
         if chosen is None or progress.candidate is None or chosen.request_digest != progress.candidate.request_digest:

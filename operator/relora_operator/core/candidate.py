@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from relora_contract.api.binding import AdapterBinding, Candidate, CurrentPair, ServerRef, StepState, StepStatus
+from relora_contract.api.binding import (
+    AdapterBinding,
+    Candidate,
+    CandidateSource,
+    CurrentPair,
+    ServerRef,
+    StepState,
+    StepStatus,
+)
 from relora_contract.api.meta import LocalRef
 from relora_contract.artifacts import manifest_ref
 from relora_contract.readaptation import Metric
@@ -40,6 +48,7 @@ def opened(work: ReadaptationWork, jobs: Iterable[JobView], previous: Candidate 
     return Candidate(
         release_name=work.target.metadata.name,
         base=weights_ref(work.target),
+        source=source_of(work.start),
         request_digest=work.request_digest,
         gates_digest=work.gates_digest,
         image=work.image,
@@ -48,6 +57,13 @@ def opened(work: ReadaptationWork, jobs: Iterable[JobView], previous: Candidate 
         job_ref=LocalRef(name=adopted.name) if adopted else None,
         start_time=timestamp(adopted.created_at) if adopted else None,
         retry_requested_at=retry_request(work.binding.metadata),
+    )
+
+
+def source_of(start: Pair) -> CandidateSource:
+    """Return the record of the pair that a re-adaptation starts from."""
+    return CandidateSource(
+        release_name=start.release, base_digest=start.base.digest, adapter_digest=start.adapter.digest
     )
 
 

@@ -8,7 +8,7 @@ from relora_operator.core.attempts import active, retried, retry_request
 from relora_operator.core.candidate import opened
 from relora_operator.core.eligibility import newest_eligible, newest_open
 from relora_operator.core.lineage import Chain
-from relora_operator.core.pairs import Pair, releases_after
+from relora_operator.core.pairs import Pair, releases_after, was_in_use
 from relora_operator.core.serving import Seat
 from relora_operator.core.snapshot import BindingSnapshot
 from relora_operator.core.work import ReadaptationWork
@@ -42,6 +42,7 @@ def choose(
     start: Pair | None,
     target: BaseModelRelease | None,
     work: ReadaptationWork | None,
+    chain: Chain,
     place: Seat | None,
     job_present: bool,
 ) -> Candidate | None:
@@ -53,7 +54,7 @@ def choose(
         return candidate if candidate is not None and _still_improves(binding, candidate, start) else None
     if work is None:
         return candidate if candidate is not None and candidate.release_name == target.metadata.name else None
-    if candidate is not None and _pursues(candidate, work, job_present=job_present):
+    if candidate is not None and _pursues(candidate, work, chain, job_present=job_present):
         return retried(candidate, retry_request(binding.metadata))
     return opened(work, snapshot.jobs, candidate)
 
@@ -76,14 +77,30 @@ def _still_improves(binding: AdapterBinding, candidate: Candidate, start: Pair |
     return not (pinned and active(candidate))
 
 
-def _pursues(candidate: Candidate, work: ReadaptationWork, *, job_present: bool) -> bool:
+def outlives_source(binding: AdapterBinding, candidate: Candidate, start: Pair | None, chain: Chain) -> bool:
+    """Tell whether a candidate is kept although the release of the pair that it was made from is withdrawn.
+
+    What passed its gate was judged on its own base, which is not withdrawn. Only a pair that the owner pins instead,
+    and that was never in use, is begun with anew.
+    """
+    source = candidate.source
+    if candidate.adapter is None or source is None or not chain.withdrawn(source.release_name):
+        return False
+    return start is not None and was_in_use(binding, start)
+
+
+def _pursues(candidate: Candidate, work: ReadaptationWork, chain: Chain, *, job_present: bool) -> bool:
     """Tell whether the candidate is for this very work.
 
-    A newer trainer image alone ends no Job that runs and discards no adapter that passed.
+    A newer trainer image alone ends no Job that runs and discards no adapter that passed; a withdrawal of the release
+    that it started from discards none either.
     """
     if candidate.release_name != work.target.metadata.name or candidate.gates_digest != work.gates_digest:
         return False
     if candidate.request_digest == work.request_digest:
         return True
+    own, source = replace(work, image=candidate.image), candidate.source
+    if source is not None and outlives_source(work.binding, candidate, work.start, chain):
+        return candidate.request_digest == own.request_digest_from(source.base_digest, source.adapter_digest)
     good = candidate.adapter is not None or (active(candidate) and job_present)
-    return good and candidate.request_digest == replace(work, image=candidate.image).request_digest
+    return good and candidate.request_digest == own.request_digest

@@ -51,6 +51,13 @@ def earlier_pairs(binding: AdapterBinding, chain: Chain) -> tuple[Pair, ...]:
     return tuple(_recorded(pair, chain) for pair in binding.status.history)
 
 
+def was_in_use(binding: AdapterBinding, pair: Pair) -> bool:
+    """Tell whether a pair is in use, or was for its release."""
+    recorded = (binding.status.current, *binding.status.history)
+    known = {(one.release_name, one.adapter.digest) for one in recorded if one is not None}
+    return (pair.release, pair.adapter.digest) in known
+
+
 def _recorded(pair: CurrentPair, chain: Chain) -> Pair:
     return Pair(
         release=pair.release_name,

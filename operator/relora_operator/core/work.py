@@ -92,10 +92,14 @@ class ReadaptationWork:
     @property
     def request_digest(self) -> str:
         """The digest that names the result."""
+        return self.request_digest_from(self.start.base.digest, self.start.adapter.digest)
+
+    def request_digest_from(self, base_digest: str, adapter_digest: str) -> str:
+        """Return the digest that the same work has when it starts from another pair."""
         return readaptation_digest(
-            source_base_digest=self.start.base.digest,
+            source_base_digest=base_digest,
             target_base_digest=weights_ref(self.target).digest,
-            adapter_digest=self.start.adapter.digest,
+            adapter_digest=adapter_digest,
             dataset=self.dataset,
             task=self.task,
             plan=self.plan,

@@ -1,15 +1,17 @@
 """Releases that are taken back, and the order of releases: what was promoted before comes back, and nothing else."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
-from fleet.builders import digest, make_binding, make_release
+from fleet.builders import BindingBuilder, digest, make_binding, make_release
 from fleet.jobs import gate_says, run
 from fleet.stories import fleet_of
 from fleet.world import World
 from relora_contract.report import Verdict
-from relora_operator.core.actions import Key
+from relora_contract.serving import ServingSet
+from relora_operator.core.actions import ApplyServingSet, Key
 
 SECOND = make_release("r2", "r1", minutes=10)
 THIRD = make_release("r3", "r2", minutes=20)
@@ -153,8 +155,7 @@ def test_nobody_joins_a_server_on_a_withdrawn_release() -> None:
     world = fleet_of("alpha")
     world.add(SECOND).live_on()
     withdraw(world)
-    changed = world.server().model_copy(update={"spec": world.server().spec.model_copy(update={"suspend": True})})
-    world.add(changed, make_binding("late", "beta", source="r2").on_server().build()).live_on()
+    suspended(world).add(make_binding("late", "beta", source="r2").on_server().build()).live_on()
     assert set(served(world)) == {"alpha.classifier"}
     assert world.condition(world.server(), "UpToDate") == "False/Suspended"
 
@@ -178,6 +179,105 @@ def test_withdrawn_while_a_newer_one_is_on_its_way_the_server_goes_back_and_then
     assert {release for release, _ in served(world).values()} == {"r1"}
     world.live_on()
     assert {release for release, _ in served(world).values()} == {"r3"}
+
+
+def suspended(world: World, *, suspend: bool = True) -> World:
+    server = world.server()
+    return world.add(server.model_copy(update={"spec": server.spec.model_copy(update={"suspend": suspend})}))
+
+
+def all_passed_for_r3() -> World:
+    """A server on r2 of which all members have passed for r3, which it has not seen."""
+    world = suspended(fleet_of("alpha", "beta").add(SECOND).live_on())
+    return suspended(world.add(THIRD).live_on(), suspend=False)
+
+
+def candidates(world: World) -> dict[str, str]:
+    """Return the digest of the adapter that each binding's candidate made."""
+    adapters = {key.namespace: binding.status.candidate for key, binding in world.bindings.items()}
+    return {name: one.adapter.digest for name, one in adapters.items() if one is not None and one.adapter is not None}
+
+
+def written_releases(world: World) -> list[str]:
+    """Return the releases of the sets that were written to the target."""
+    sets = (ServingSet.model_validate_json(one.serving_set) for one in world.writes if isinstance(one, ApplyServingSet))
+    return [one.release for one in sets]
+
+
+@pytest.mark.parametrize("order", [*permutations(("AdapterBinding", "AdapterServer", "BaseModelRelease"))], ids=str)
+def test_withdrawn_when_all_have_passed_for_a_newer_one_the_server_goes_on_whatever_comes_first(
+    order: tuple[str, ...],
+) -> None:
+    world = all_passed_for_r3()
+    passed = candidates(world)
+    assert len(passed) == 2
+    world.writes.clear()
+
+    withdraw(world)
+    for kind in order:
+        for key in sorted(world.keys()):
+            if key.kind == kind:
+                world.reconcile(key)
+    world.live_on()
+
+    assert written_releases(world) == ["r3"]
+    assert served(world) == {f"{name}.classifier": ("r3", adapter) for name, adapter in passed.items()}
+    assert world.condition(world.releases["r2"], "Complete") == "True/Withdrawn"
+
+
+def test_withdrawn_while_a_member_has_not_passed_for_a_newer_one_the_others_keep_what_passed() -> None:
+    world = fleet_of("alpha", "beta").add(SECOND).live_on()
+    world.add(THIRD).settle().run_all(kind="delta").settle()
+    run(world, next(job for job in world.live_jobs() if job.view.namespace == "alpha"))
+    passed = candidates(world.settle())
+    assert list(passed) == ["alpha"]
+
+    withdraw(world).settle()
+    assert written_releases(world)[-1] == "r1"
+    world.live_on()
+
+    assert served(world)["alpha.classifier"] == ("r3", passed["alpha"])
+    assert served(world)["beta.classifier"][0] == "r3"
+    sources = {key.namespace: binding.status.candidate for key, binding in world.bindings.items()}
+    assert {name: one.source.release_name for name, one in sources.items() if one is not None and one.source} == {
+        "alpha": "r2",
+        "beta": "r1",
+    }
+
+
+def test_what_passed_for_a_newer_release_waits_on_the_earlier_one_while_that_is_held_back() -> None:
+    world = fleet_of("team").add(SECOND).live_on()
+    suspended(world).add(THIRD).live_on()
+    passed = candidates(world)
+    third = world.releases["r3"]
+    nobody = {"canary": {"selector": {"matchLabels": {"canary": "yes"}}}}
+    spec = third.spec.model_dump(by_alias=True, exclude_none=True) | {"rollout": nobody}
+    world.add(third.model_copy(update={"spec": type(third.spec).model_validate(spec)})).settle()
+
+    withdraw(suspended(world, suspend=False)).live_on()
+    assert served(world)["team.classifier"][0] == "r1"
+    assert candidates(world) == passed
+    assert world.condition(world.binding(), "UpToDate") == "False/ReleaseHalted"
+
+    world.add(world.releases["r3"].model_copy(update={"spec": third.spec})).live_on()
+    assert served(world) == {"team.classifier": ("r3", passed["team"])}
+
+
+def test_an_adapter_that_the_owner_pins_after_a_return_takes_the_place_of_what_passed_before() -> None:
+    world = fleet_of("team", "other").add(SECOND).live_on().add(THIRD).settle().run_all(kind="delta").settle()
+    run(world, next(job for job in world.live_jobs() if job.view.namespace == "team"))
+    withdraw(world.settle()).settle().roll_out().settle()
+    assert served(world)["team.classifier"][0] == "r1"
+    kept = candidates(world)["team"]
+    pinned = {"releaseName": "r1", "uri": "s3://adapters/other", "digest": digest("other")}
+    world.add(BindingBuilder(world.binding()).with_spec(source=pinned).build()).live_on()
+
+    assert served(world)["team.classifier"][0] == "r3"
+    assert served(world)["team.classifier"][1] != kept
+    candidate = world.binding().status.candidate
+    assert candidate is not None
+    assert candidate.source is not None
+    assert candidate.source.adapter_digest == digest("other")
 
 
 def test_a_return_works_although_the_earlier_release_was_deleted() -> None:
@@ -262,14 +362,12 @@ def test_a_newer_release_that_is_withdrawn_gives_the_older_one_back_what_it_had_
 def test_a_suspended_server_stays_on_a_withdrawn_release_until_its_owner_lets_go() -> None:
     world = fleet_of("team")
     world.add(SECOND).live_on()
-    server = world.server()
-    world.add(server.model_copy(update={"spec": server.spec.model_copy(update={"suspend": True})}))
-    withdraw(world).live_on()
+    withdraw(suspended(world)).live_on()
     assert served(world)["team.classifier"][0] == "r2"
     assert world.condition(world.server(), "UpToDate") == "False/Suspended"
     assert world.condition(world.binding(), "UpToDate") == "False/Suspended"
 
-    world.add(world.server().model_copy(update={"spec": server.spec})).live_on()
+    suspended(world, suspend=False).live_on()
     assert served(world)["team.classifier"][0] == "r1"
 
 
