@@ -1,6 +1,5 @@
 """The examples with real values: what a user copies, with this cluster's images, places and digests."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import yaml
 
 from demo import places
+from e2e.traffic_pod import traffic_pod
 from relora_contract.artifacts import ArtifactRef
 
 Json = dict[str, Any]
@@ -120,46 +120,6 @@ def _fill_binding(spec: Json, bound: BoundAdapter) -> None:
 
 def traffic(values: Values, prompts: Mapping[str, str]) -> list[Json]:
     """Return the pod that asks every served adapter, all the time."""
-    script = Path(__file__).with_name("traffic.py")
     namespace = places.SERVING_NAMESPACE
-    container: Json = {
-        "name": "traffic",
-        "image": values.operator_image,
-        "command": ["python", "/traffic/traffic.py"],
-        "env": [
-            {"name": "TRAFFIC_URL", "value": f"http://{places.WORKLOAD}.{namespace}.svc"},
-            {"name": "TRAFFIC_PROMPTS", "value": json.dumps(dict(prompts))},
-        ],
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "script", "mountPath": "/traffic"}],
-    }
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": places.TRAFFIC, "namespace": namespace},
-            "data": {script.name: script.read_text()},
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": places.TRAFFIC, "namespace": namespace},
-            "spec": {
-                "automountServiceAccountToken": False,
-                "terminationGracePeriodSeconds": 1,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": 65532,
-                    "runAsGroup": 65532,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [container],
-                "volumes": [{"name": "script", "configMap": {"name": places.TRAFFIC}}],
-            },
-        },
-    ]
+    url = f"http://{places.WORKLOAD}.{namespace}.svc"
+    return traffic_pod(places.TRAFFIC, namespace, image=values.operator_image, url=url, prompts=prompts)

@@ -170,7 +170,14 @@ def server_script(namespace_name: str) -> Json:
 
 
 def workload(
-    name: str, namespace_name: str, *, image: str, endpoint: str, consent: str | None, refused_release: str = ""
+    name: str,
+    namespace_name: str,
+    *,
+    image: str,
+    endpoint: str,
+    consent: str | None,
+    refused_release: str = "",
+    drain_seconds: int = 0,
 ) -> Json:
     """Return a serving Deployment as its owner declares it once.
 
@@ -181,6 +188,7 @@ def workload(
         endpoint: The store's.
         consent: The AdapterServer that may annotate it; None for an owner who did not consent.
         refused_release: A release with which the main container never gets ready.
+        drain_seconds: How long a pod that is to end still answers, so that no Service sends it what it cannot answer.
     """
     labels = {"app": name}
     consenting = {LABEL_ADAPTER_SERVER: consent} if consent else {}
@@ -196,10 +204,10 @@ def workload(
                 "metadata": {"labels": labels},
                 "spec": {
                     "automountServiceAccountToken": False,
-                    "terminationGracePeriodSeconds": 1,
+                    "terminationGracePeriodSeconds": drain_seconds + 1,
                     "securityContext": _POD_SECURITY,
                     "initContainers": [_fetch(image, endpoint)],
-                    "containers": [_main(image, refused_release)],
+                    "containers": [_main(image, refused_release, drain_seconds)],
                     "volumes": [
                         {"name": "set", "downwardAPI": {"items": [_SET_FILE]}},
                         {"name": "relora", "emptyDir": {"sizeLimit": "1Gi"}},
@@ -209,6 +217,16 @@ def workload(
                 },
             },
         },
+    }
+
+
+def service(workload_name: str, namespace_name: str) -> Json:
+    """Return the Service of a workload, under its name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": workload_name, "namespace": namespace_name},
+        "spec": {"selector": {"app": workload_name}, "ports": [{"port": SERVER_PORT}]},
     }
 
 
@@ -233,8 +251,10 @@ def _fetch(image: str, endpoint: str) -> Json:
     }
 
 
-def _main(image: str, refused_release: str) -> Json:
+def _main(image: str, refused_release: str, drain_seconds: int) -> Json:
+    drains = {"lifecycle": {"preStop": {"sleep": {"seconds": drain_seconds}}}} if drain_seconds else {}
     return {
+        **drains,
         "name": "server",
         "image": image,
         "command": ["python3", f"/script/{_SCRIPT.name}", SERVING_SET_PATH, SERVING_DIRECTORY, str(SERVER_PORT)],

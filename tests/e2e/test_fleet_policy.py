@@ -9,6 +9,7 @@ from e2e.world import WORKLOAD, Stage
 pytestmark = pytest.mark.e2e
 
 CANARY = {"e2e-canary": "true"}
+DRAIN_SECONDS = 5
 
 
 @pytest.mark.scenario("canary")
@@ -42,22 +43,27 @@ def test_failed_canary_halts_the_release_until_its_failure_is_accepted(stage: St
 
 
 @pytest.mark.scenario("withdrawn")
-def test_withdrawn_release_is_left_by_all_servers_without_a_gap(stage: Stage) -> None:
+def test_withdrawn_release_is_left_by_all_servers_without_a_failed_request(stage: Stage) -> None:
     homes = [stage.add_namespace("one"), stage.add_namespace("two")]
     stage.apply_first_release()
-    servers = [stage.apply_server(home) for home in homes]
+    servers = [stage.apply_server(home, drain_seconds=DRAIN_SECONDS) for home in homes]
     bindings = [stage.apply_binding("classifier", server.namespace, server=_seat(server)) for server in servers]
     for server in servers:
         stage.await_served(server, stage.r1, 1)
     before = [stage.sets(home)[-1] for home in homes]
+    for home in homes:
+        stage.apply_traffic(home, "classifier")
+    _await_answers(stage, homes, stage.r1)
 
     release = stage.apply_second_release()
     for server in servers:
         stage.await_served(server, stage.r2, 1)
+    _await_answers(stage, homes, stage.r2)
     stage.api.merge(release, {"spec": {"withdrawn": True}})
     for server in servers:
         stage.await_served(server, stage.r1, 1)
     stage.await_condition(release, "Complete", "True", "Withdrawn")
+    _await_answers(stage, homes, stage.r1)
 
     assert [stage.sets(home)[-1] for home in homes] == before
     for binding, home in zip(bindings, homes, strict=True):
@@ -65,10 +71,25 @@ def test_withdrawn_release_is_left_by_all_servers_without_a_gap(stage: Stage) ->
         assert seated["status"]["current"]["adapter"] == stage.world.shelf.mood.adapter.to_json()
         assert [answer["release"] for answer in stage.served_by_pods(home)] == [stage.r1]
         _never_without_a_ready_pod(stage, home)
+        _no_request_failed(stage, home)
 
 
 def _seat(server: Ref) -> tuple[str, str]:
     return server.namespace, server.name
+
+
+def _await_answers(stage: Stage, homes: list[str], release: str) -> None:
+    for home in homes:
+        stage.await_answers(home, release)
+
+
+def _no_request_failed(stage: Stage, namespace: str) -> None:
+    """Requests went through the Service from the first release to the second and back, and each was answered."""
+    requests = stage.requests(namespace)
+    assert [request for request in requests if not request["ok"]] == []
+    answers = [request["answer"] for request in requests]
+    assert (answers[0], answers[-1]) == (stage.r1, stage.r1)
+    assert set(answers) == {stage.r1, stage.r2}
 
 
 def _never_without_a_ready_pod(stage: Stage, namespace: str) -> None:

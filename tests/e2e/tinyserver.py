@@ -1,7 +1,8 @@
 """What serving pods of the scenarios run in place of an engine. It runs in the pod: standard library only.
 
 It serves what relora-fetch put there: `/served` tells the release and the digest of every adapter's weights, as the
-pod holds them. `/ready` is 200, but never for the release in REFUSED_RELEASE: an engine that does not get ready.
+pod holds them. `/ready` is 200, but never for the release in REFUSED_RELEASE: an engine that does not get ready. A
+completion, asked for by POST, is the release; asked of an adapter that is not served it is refused.
 """
 
 import hashlib
@@ -10,9 +11,18 @@ import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypedDict
 
 
-def served(set_file: Path, folder: Path) -> dict[str, object]:
+class Facts(TypedDict):
+    """What a pod serves."""
+
+    release: str
+    base: bool
+    adapters: dict[str, str]
+
+
+def served(set_file: Path, folder: Path) -> Facts:
     """Return the release and, for each adapter's name, the sha256 of its weights as they lie in the pod."""
     adapters = sorted((folder / "adapters").glob("*/adapter_model.safetensors"))
     return {
@@ -32,6 +42,12 @@ def main(set_file: Path, folder: Path, port: int) -> None:
             self.send_response(200 if ready or self.path != "/ready" else 503)
             self.end_headers()
             self.wfile.write(json.dumps(facts).encode())
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200 if asked["model"] in facts["adapters"] else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps({"choices": [{"text": facts["release"]}]}).encode())
 
     ThreadingHTTPServer(("", port), Handler).serve_forever()
 

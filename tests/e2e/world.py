@@ -1,6 +1,7 @@
 """The world of the scenarios: one cluster, one operator, one store; and each scenario's own part of it."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import TypeVar
 
 from e2e import facts, manifests
 from e2e.bucket import Bucket
-from e2e.chronicle import Chronicle
+from e2e.chronicle import Chronicle, DeadlineError
 from e2e.clusterapi import ClusterApi, Json, Ref
 from e2e.operatorpods import OperatorPods
 from e2e.shelf import Shelf, Work
+from e2e.traffic_pod import traffic_pod
 from relora_contract.artifacts import ArtifactRef
 
 GATES: tuple[Json, ...] = ({"metric": "Accuracy", "threshold": "0.9", "maxRegression": "0.05"},)
@@ -25,6 +27,9 @@ ALL_STEPS: Json = {**RELORA, "refine": "Always"}
 STEPS = ("port", "fuse", "recover", "refine")
 WORKLOAD = "engine"
 SERVER = "server"
+TRAFFIC = "traffic"
+MOST_REQUESTS = 10_000
+REQUESTS_IN_A_ROW = 12
 
 ADAPTED_SECONDS = 600.0
 
@@ -139,9 +144,11 @@ class Stage:
         self.api.apply(manifest)
         return Ref("AdapterBinding", namespace, name)
 
-    def apply_server(self, namespace: str, *, refused_release: str = "", **spec: object) -> Ref:
+    def apply_server(self, namespace: str, *, refused_release: str = "", drain_seconds: int = 0, **spec: object) -> Ref:
         """Apply a server with its workload, which serves the first release."""
-        self.apply_workload(WORKLOAD, namespace, consent=SERVER, refused_release=refused_release)
+        self.apply_workload(
+            WORKLOAD, namespace, consent=SERVER, refused_release=refused_release, drain_seconds=drain_seconds
+        )
         self.api.apply(
             manifests.server(SERVER, namespace, model=self.model, initial_release=self.r1, target=WORKLOAD, **spec)
         )
@@ -152,7 +159,9 @@ class Stage:
         self.api.apply(manifests.server(name, namespace, model=self.model, initial_release=self.r1, target=target))
         return Ref("AdapterServer", namespace, name)
 
-    def apply_workload(self, name: str, namespace: str, *, consent: str | None, refused_release: str = "") -> Ref:
+    def apply_workload(
+        self, name: str, namespace: str, *, consent: str | None, refused_release: str = "", drain_seconds: int = 0
+    ) -> Ref:
         """Apply a serving Deployment."""
         self.api.apply(
             manifests.workload(
@@ -162,9 +171,33 @@ class Stage:
                 endpoint=self.world.credentials.endpoint,
                 consent=consent,
                 refused_release=refused_release,
+                drain_seconds=drain_seconds,
             )
         )
         return Ref("Deployment", namespace, name)
+
+    def apply_traffic(self, namespace: str, served_name: str) -> None:
+        """Let requests for an adapter go through a Service to the workload, from now on."""
+        self.api.apply(manifests.service(WORKLOAD, namespace))
+        url = f"http://{WORKLOAD}.{namespace}.svc:{manifests.SERVER_PORT}"
+        image, prompts = self.world.operator_image, {served_name: "which release?"}
+        self.api.apply(*traffic_pod(TRAFFIC, namespace, image=image, url=url, prompts=prompts))
+
+    def requests(self, namespace: str) -> list[Json]:
+        """Return every request of the traffic in a namespace, each with what became of it."""
+        lines = self.api.log_tail(Ref("Pod", namespace, TRAFFIC), TRAFFIC, MOST_REQUESTS).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def await_answers(self, namespace: str, release: str) -> None:
+        """Wait until the last requests in a row were answered from a release."""
+        deadline = time.monotonic() + ADAPTED_SECONDS
+        wanted = [release] * REQUESTS_IN_A_ROW
+        while (last := [one.get("answer") for one in self.requests(namespace)[-REQUESTS_IN_A_ROW:]]) != wanted:
+            if time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"not within {ADAPTED_SECONDS:.0f} s: answers in {namespace} from {release}, not {last}"
+                )
+            time.sleep(1)
 
     def wait(self, what: str, probe: Callable[[], T | None], *, seconds: float = ADAPTED_SECONDS) -> T:
         """Wait until a probe of the chronicle finds something, and return it."""
