@@ -266,7 +266,8 @@ class Search:
         low, high = self.box.bounds()
         steps = torch.linspace(0, 1, GRID, dtype=torch.float64)
         grid: Tensor = torch.cartesian_prod(steps, steps) * (high - low) + low
-        new = (torch.cdist(grid, probed) > SAME_POINT).all(dim=1)
+        apart = torch.cdist(grid, probed, compute_mode="donot_use_mm_for_euclid_dist")  # the other way rounds to 1e-8
+        new = (apart > SAME_POINT).all(dim=1)
         return grid[grid.any(dim=1) & new]
 
     def _observations(self) -> tuple[Tensor, Tensor]:
