@@ -13,6 +13,7 @@ CACHE := $(or $(RELORA_CACHE),$(HOME)/.cache/relora)
 TOOLS := $(CACHE)/tools/$(shell sha256sum locks/build.txt | cut -c1-12)
 UV := $(TOOLS)/bin/uv
 STAMP := .venv/.made-from-locks
+BENCH_STAMP := .venv-bench/.made-from-locks
 BIN := .venv/bin
 DEVCLUSTER := PYTHONPATH=tests $(BIN)/python -m devcluster
 DEMO := PYTHONPATH=tests $(BIN)/python -m demo
@@ -46,6 +47,12 @@ $(STAMP): locks/dev.txt pyproject.toml | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --build-constraint locks/build.txt -e .
 	@touch $@
 
+$(BENCH_STAMP): locks/bench.txt | $(UV)
+	@echo "installing the bench's peers into .venv-bench"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-bench
+	@$(UV) pip sync --quiet --python .venv-bench/bin/python --require-hashes locks/bench.txt
+	@touch $@
+
 venv: $(STAMP) ## make .venv from the locked packages
 
 lock: | $(UV) ## resolve the dependencies anew
@@ -53,6 +60,7 @@ lock: | $(UV) ## resolve the dependencies anew
 	$(COMPILE) pyproject.toml --all-extras --group dev --group demo -o locks/dev.txt
 	$(COMPILE) pyproject.toml --extra operator --extra store -c locks/dev.txt -o locks/operator.txt
 	$(COMPILE) pyproject.toml --extra trainer -c locks/dev.txt -o locks/trainer.txt
+	$(COMPILE) --group bench -c locks/dev.txt -o locks/bench.txt
 
 generate: $(STAMP) ## write the CRDs, the chart's copies, the reference pages and the expected texts of tests
 	$(BIN)/python -m relora_contract.crd --write
@@ -105,7 +113,7 @@ bench-fleet: $(STAMP) ## move a fleet of N bindings to a new base and measure wh
 bench-plan: $(STAMP) ## how long kubectl relora plan takes for N bindings (5000)
 	PYTHONPATH=tests $(BIN)/python -m plugin.bench $(or $(N),5000)
 
-bench-method: $(STAMP) ## what the method costs and brings beside its peers; QUICK=1 for the short form
+bench-method: $(STAMP) $(BENCH_STAMP) ## what the method costs and brings beside its peers; QUICK=1 for the short form
 	OMP_NUM_THREADS=$(THREADS) PYTHONPATH=tests $(BIN)/python -m bench.method --form $(if $(QUICK),quick,full)
 
 demo: $(STAMP) ## show one release from the apply to the served adapter

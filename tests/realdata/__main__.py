@@ -10,9 +10,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from realdata.cache import cache_root, obtain
 from realdata.measure import MEASURED, measure
-from realdata.products import BY_NAME, DEMO, TINY
+from realdata.products import BENCH, BY_NAME, DEMO, TINY
 
-GROUPS = {"demo": DEMO, "tiny": TINY}
+GROUPS = {"demo": DEMO, "bench": BENCH, "tiny": TINY}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name the products and say which are built")
     build = commands.add_parser("build", help="build products and print their folders")
-    build.add_argument("names", nargs="+", choices=[*GROUPS, *BY_NAME], metavar="NAME", help="demo, tiny, or a name")
+    build.add_argument(
+        "names", nargs="+", choices=[*GROUPS, *BY_NAME], metavar="NAME", help="demo, bench, tiny, or a name"
+    )
     quality = commands.add_parser("measure", help="evaluate an adapter, as it is, on the bases of a family")
     quality.add_argument("adapter", choices=list(MEASURED))
     return parser

@@ -11,11 +11,13 @@ from realdata.cache import Product, obtain
 from realdata.classification import Quality, Task, encode, evaluate, read_rows
 from realdata.lora import load_base
 
-_REAL = (products.BASE_R1, products.BASE_R2)
+_REAL = (products.BASE_R1, products.BASE_R2, products.BASE_R2_HARD)
 _TINY = (products.TINY_R1, products.TINY_R2, products.TINY_R2_BAD)
 MEASURED: dict[str, tuple[Product, Product, tuple[Product, ...]]] = {
     "sentiment": (products.ADAPTER_SENTIMENT, products.TASK_SENTIMENT, _REAL),
     "author": (products.ADAPTER_AUTHOR, products.TASK_AUTHOR, _REAL),
+    "newsgroup": (products.ADAPTER_NEWSGROUP, products.TASK_NEWSGROUP, _REAL),
+    "news": (products.ADAPTER_NEWS, products.TASK_NEWS, _REAL),
     "tiny-kind": (products.TINY_ADAPTER_KIND, products.TINY_TASK_KIND, _TINY),
     "tiny-mood": (products.TINY_ADAPTER_MOOD, products.TINY_TASK_MOOD, _TINY),
 }

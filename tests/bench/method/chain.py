@@ -1,6 +1,7 @@
 """What is re-adapted: two releases of a base, an adapter made for the first, and its task."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +10,33 @@ from realdata.cache import Product, cache_root, obtain
 from relora_contract.readaptation import Task
 
 PARTS = ("train", "validation", "test")
+MILD, HARD = "mild", "hard"
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The folders of one adapter's way from one release to the next."""
+    """The folders of one adapter's way from one release to the next.
 
-    name: str
+    Attributes:
+        task_name: The task's, which is the adapter's too.
+        update: Size of the base's update.
+        old: The release that the adapter was made for.
+        new: The next one.
+        adapter: A PEFT folder.
+        data: The task's files.
+    """
+
+    task_name: str
+    update: str
     old: Path
     new: Path
     adapter: Path
     data: Path
+
+    @property
+    def name(self) -> str:
+        """Task and update."""
+        return f"{self.task_name}, {self.update} update"
 
     @property
     def task(self) -> Task:
@@ -27,16 +44,28 @@ class Chain:
         return Task.model_validate(json.loads((self.data / "task.json").read_text()))
 
 
-_REAL = (products.BASE_R1, products.BASE_R2)
-_TINY = (products.TINY_R1, products.TINY_R2)
-CHAINS: dict[str, tuple[Product, Product, Product, Product]] = {
-    "sentiment": (*_REAL, products.ADAPTER_SENTIMENT, products.TASK_SENTIMENT),
-    "author": (*_REAL, products.ADAPTER_AUTHOR, products.TASK_AUTHOR),
-    "tiny": (*_TINY, products.TINY_ADAPTER_KIND, products.TINY_TASK_KIND),
+@dataclass(frozen=True)
+class Family:
+    """A base with its next releases, by the size of the update."""
+
+    first: Product
+    updates: Mapping[str, Product]
+
+
+_REAL = Family(products.BASE_R1, {MILD: products.BASE_R2, HARD: products.BASE_R2_HARD})
+_TINY = Family(products.TINY_R1, {HARD: products.TINY_R2})
+TASKS: Mapping[str, tuple[Family, Product, Product]] = {
+    "sentiment": (_REAL, products.ADAPTER_SENTIMENT, products.BENCH_SENTIMENT),
+    "author": (_REAL, products.ADAPTER_AUTHOR, products.BENCH_AUTHOR),
+    "newsgroup": (_REAL, products.ADAPTER_NEWSGROUP, products.TASK_NEWSGROUP),
+    "news": (_REAL, products.ADAPTER_NEWS, products.TASK_NEWS),
+    "tiny": (_TINY, products.TINY_ADAPTER_KIND, products.TINY_TASK_KIND),
 }
 
 
-def open_chain(name: str) -> Chain:
+def open_chain(task: str, update: str) -> Chain:
     """Return a chain, its parts built where the cache lacks them."""
+    family, adapter, data = TASKS[task]
     root = cache_root()
-    return Chain(name, *(obtain(product, root) for product in CHAINS[name]))
+    parts = (family.first, family.updates[update], adapter, data)
+    return Chain(task, update, *(obtain(product, root) for product in parts))

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from bench.method import fusing, probing, projecting, startup, streaming, throughput
-from bench.method.chain import open_chain
+from bench.method import fusing, packing, probing, projecting, startup, streaming, throughput
+from bench.method.chain import HARD, MILD, open_chain
 from bench.method.parts import Part
+from bench.method.searchers import GRID, PAPER
+from bench.method.variants import ABLATIONS, NO_SEARCH
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,11 @@ class Form:
         few_rounds: Repetitions of what takes seconds.
         probe_items: Validation examples of the probe.
         training_steps: Optimizer steps of one round of throughput.
-        chains: Names of the adapters that are re-adapted; the first also carries the probe and the training.
+        tasks: What is re-adapted for; the first also carries the probe and the training.
+        updates: Sizes of the base's update; the first is measured most.
         seeds: Of the re-adaptations.
         epochs: Of their training.
+        ablations: Which ones are measured.
     """
 
     matrix: int
@@ -33,24 +37,40 @@ class Form:
     few_rounds: int
     probe_items: int
     training_steps: int
-    chains: tuple[str, ...]
+    tasks: tuple[str, ...]
+    updates: tuple[str, ...]
     seeds: tuple[int, ...]
     epochs: int
+    ablations: tuple[str, ...]
 
 
 FORMS = {
-    "tiny": Form(64, 4, (48,), 2, 1, 16, 1, ("tiny",), (0,), 1),
-    "quick": Form(4096, 8, (1024, 2048), 7, 3, 128, 2, ("sentiment",), (0,), 1),
-    "full": Form(4096, 16, (1024, 2048, 4096), 15, 7, 160, 4, ("sentiment", "author"), (0, 1, 2), 2),
+    "tiny": Form(64, 4, (48,), 2, 1, 16, 1, ("tiny",), (HARD,), (0,), 1, (PAPER, GRID)),
+    "quick": Form(4096, 8, (1024, 2048), 7, 3, 128, 2, ("sentiment",), (HARD,), (0,), 1, (NO_SEARCH, PAPER)),
+    "full": Form(
+        4096,
+        16,
+        (1024, 2048, 4096),
+        15,
+        6,
+        160,
+        4,
+        ("sentiment", "author", "newsgroup", "news"),
+        (HARD, MILD),
+        (0, 1, 2),
+        2,
+        tuple(ABLATIONS),
+    ),
 }
 
 
 def kernels(form: Form) -> Iterator[Part]:
     """Yield the parts of the method that are measured on their own."""
-    chain = open_chain(form.chains[0])
+    chain = open_chain(form.tasks[0], form.updates[0])
     yield Part("projection", partial(projecting.rows, form.matrix, form.few_rounds))
     yield Part("streaming", partial(streaming.rows, form.matrix, form.tensors, form.few_rounds))
     yield Part("fusion", partial(fusing.rows, form.modules, form.rounds))
     yield Part("probe", partial(probing.rows, chain, form.probe_items, form.few_rounds))
     yield Part("training throughput", partial(throughput.rows, chain, form.training_steps, form.few_rounds))
-    yield Part("start-up", partial(startup.rows, chain.name, form.few_rounds))
+    yield Part("training throughput with packing", partial(packing.rows, chain, form.training_steps, form.few_rounds))
+    yield Part("start-up", partial(startup.rows, chain, form.few_rounds))

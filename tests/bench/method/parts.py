@@ -4,9 +4,12 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from bench.results import Row
 from devcluster.progress import Ticker
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,11 @@ class Part:
     rows: Callable[[], Iterable[Row]]
 
 
-def carry_out(parts: Iterable[Part]) -> list[Row]:
-    """Return the rows of all parts."""
-    found: list[Row] = []
-    for part in parts:
-        with Ticker(say, partial(str, part.name)) as ticker:
-            found += part.rows()
-        say(f"{part.name}: done in {ticker.elapsed()}")
+def carry_out(name: str, work: Callable[[], T]) -> T:
+    """Return what `work` returns."""
+    with Ticker(say, partial(str, name)) as ticker:
+        found = work()
+    say(f"{name}: done in {ticker.elapsed()}")
     return found
 
 

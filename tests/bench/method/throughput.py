@@ -8,10 +8,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, TrainingArguments
 from typing_extensions import override
 
 from bench.method.chain import Chain
+from bench.method.stepwatch import CountingCollator, StepWatch
 from bench.method.timing import reaches
 from bench.results import Row
 from relora_trainer.adapter import read_adapter
@@ -73,53 +74,38 @@ class Loop:
         return tokens / (time.perf_counter() - start)
 
 
-class _Tokens(Dataset[Mapping[str, list[int]]]):
-    """Examples as ids and labels: the loss is that of the completions, as ours."""
+def tokens(items: ItemSet) -> list[dict[str, list[int]]]:
+    """Return examples as ids and labels: the loss is that of the completions, as ours."""
+    rows = []
+    for item in items.items:
+        completion = list(items.completion(item))
+        rows.append({"input_ids": [*item.prompt, *completion], "labels": [*[IGNORED] * len(item.prompt), *completion]})
+    return rows
 
-    def __init__(self, items: ItemSet) -> None:
-        self._items = items
+
+class _Tokens(Dataset[Mapping[str, list[int]]]):
+    """Rows by their number."""
+
+    def __init__(self, rows: Sequence[Mapping[str, list[int]]]) -> None:
+        self._rows = rows
 
     def __len__(self) -> int:
-        return len(self._items.items)
+        return len(self._rows)
 
     @override
     def __getitem__(self, index: int) -> Mapping[str, list[int]]:
-        item = self._items.items[index]
-        completion = list(self._items.completion(item))
-        return {"input_ids": [*item.prompt, *completion], "labels": [*[IGNORED] * len(item.prompt), *completion]}
+        return self._rows[index]
 
 
-class _Collator:
-    """Pads to the longest of a batch and counts the tokens that are not padding."""
+def _padded(batch: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
+    """Return a batch padded to its longest row."""
+    width = max(len(row["input_ids"]) for row in batch)
 
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
+    def padded(name: str, filler: int) -> Tensor:
+        return torch.tensor([row[name] + [filler] * (width - len(row[name])) for row in batch])
 
-    def __call__(self, batch: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
-        self.tokens.append(sum(len(row["input_ids"]) for row in batch))
-        width = max(len(row["input_ids"]) for row in batch)
-
-        def padded(name: str, filler: int) -> Tensor:
-            return torch.tensor([row[name] + [filler] * (width - len(row[name])) for row in batch])
-
-        mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in batch])
-        return {"input_ids": padded("input_ids", 0), "labels": padded("labels", IGNORED), "attention_mask": mask}
-
-
-class _Watch(TrainerCallback):
-    """Adds up the time from each step's begin to its end, its optimizer included."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._begun = 0.0
-
-    @override
-    def on_step_begin(self, args: object, state: object, control: object, **kwargs: object) -> None:
-        self._begun = time.perf_counter()
-
-    @override
-    def on_step_end(self, args: object, state: object, control: object, **kwargs: object) -> None:
-        self.seconds += time.perf_counter() - self._begun
+    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in batch])
+    return {"input_ids": padded("input_ids", 0), "labels": padded("labels", IGNORED), "attention_mask": mask}
 
 
 class Peer:
@@ -139,12 +125,12 @@ class Peer:
             task_type="CAUSAL_LM",
         )
         self._model = get_peft_model(base, config)
-        self._data = _Tokens(items)
+        self._data = _Tokens(tokens(items))
 
     def tokens_per_second(self, steps: int) -> float:
         """Train for `steps` optimizer steps; setting the trainer up is not counted."""
-        watch = _Watch()
-        collator = _Collator()
+        watch = StepWatch()
+        collator = CountingCollator(_padded)
         with tempfile.TemporaryDirectory(prefix="relora-bench-") as folder:
             arguments = TrainingArguments(
                 output_dir=folder,

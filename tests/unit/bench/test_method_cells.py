@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from bench.method.cells import Answer, Cell, Recipe, Shelf, recipe
-from bench.method.chain import Chain
-from bench.method.comparing import END, GATES, READY, RELORA, Key, over_seeds, points, readaptation, rows, variants
+from bench.method import comparing
+from bench.method.answers import mean_of, over_seeds, points
+from bench.method.cells import Answer, Cell, Found, Recipe, Shelf, recipe
+from bench.method.cellset import CellSet
+from bench.method.chain import HARD, MILD, Chain
+from bench.method.variants import ABLATIONS, END, GATES, PORT, READY, RELORA, SCRATCH, Key, order, readaptation
+from bench.results import Row
 from relora_contract.readaptation import plan
 from relora_contract.report import Probe, Seconds, Step, StepOutcome, StepReport, Verdict
 
-CHAIN = Chain("toy", Path("r1"), Path("r2"), Path("adapter"), Path("data"))
+CHAIN = Chain("toy", HARD, Path("r1"), Path("r2"), Path("adapter"), Path("data"))
 TRAINING_SECONDS = {"ReLoRA": "10", "PortLLM": "0", "PortLLMFineTune": "30", "Scratch": "90"}
 
 
@@ -27,7 +31,7 @@ def report(step: Step, verdict: Verdict | None, *, train: str = "0", probes: int
         verdict=verdict,
         probes=[probe] * probes,
         optimizer_steps=5,
-        seconds=Seconds(load="1", train=train),
+        seconds=Seconds(load="1", search="1" if probes else "0", train=train),
         start_time="2026-01-01T00:00:00Z",
         end_time="2026-01-01T00:00:01Z",
     )
@@ -38,7 +42,10 @@ def cell(asked: Recipe, *, ready: bool = True) -> Cell:
     verdict = Verdict.PASSED if ready else Verdict.FAILED
     last = report("refine", verdict, train="1000")
     reports = [report("port", Verdict.FAILED, probes=4), report("recover", verdict, train=train), last]
-    return Cell(recipe=asked, reports=reports, answers=answers("++-+"), reference=answers("++++"), load=0.0)
+    found = Found(alpha=0, beta=1, nll=[0.5, 0.75], tokens=[1, 1])
+    return Cell(
+        recipe=asked, reports=reports, answers=answers("++-+"), reference=answers("++++"), found=found, load=0.0
+    )
 
 
 def asked(variant: str, refine: str, seed: int = 0) -> Recipe:
@@ -68,43 +75,85 @@ def test_an_interrupted_measurement_leaves_no_cell(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_every_variant_is_a_plan_of_its_own() -> None:
-    plans = [plan(readaptation(variant, refine, seed=0, epochs=1)) for variant, refine in variants()]
-    assert len({found.model_dump_json() for found in plans}) == len(plans)
+def finished(keys: list[Key], *, never: str = "") -> dict[Key, Cell]:
+    return {key: cell(asked(key.variant, key.refine, key.seed), ready=key.variant != never) for key in keys}
+
+
+def rows(keys: list[Key], *, never: str = "") -> dict[str, Row]:
+    return {row.name: row for row in comparing.rows(CellSet(finished(keys, never=never)), len(ALL), 0)}
+
+
+ALL = order(["toy", "toy2"], [HARD, MILD], [0, 1], list(ABLATIONS))
+
+
+def test_no_cell_is_measured_twice() -> None:
+    assert len(set(ALL)) == len(ALL)
+
+
+def test_an_interrupted_run_has_every_strategy_before_a_second_seed_and_that_before_an_ablation() -> None:
+    seeds = [key.seed for key in ALL if key.update == HARD and key.variant not in ABLATIONS]
+    assert seeds == sorted(seeds)
+    first_ablation = min(index for index, key in enumerate(ALL) if key.variant in ABLATIONS)
+    assert {(key.variant, key.seed) for key in ALL[:first_ablation] if key.refine == END} == {
+        (name, seed) for name in TRAINING_SECONDS if name != PORT for seed in (0, 1)
+    }
+
+
+def test_every_variant_is_a_plan_of_its_own_or_a_search_of_the_bench() -> None:
+    names = {(key.variant, key.refine) for key in ALL}
+    recipes = {asked(variant, refine).digest for variant, refine in names}
+    assert len(recipes) == len(names)
+    plans = {plan(readaptation(variant, refine, seed=0, epochs=1)).model_dump_json() for variant, refine in names}
+    assert len(plans) == len(names) - 2, "the grid's and the paper's plans are that of ReLoRA"
 
 
 def test_time_to_readiness_ends_with_the_step_that_passed() -> None:
     found = cell(asked("Scratch", READY))
-    assert (found.seconds_to_readiness, found.steps_to_readiness) == (92, 10)
-    assert cell(asked("Scratch", READY), ready=False).seconds_to_readiness == 1093
+    assert (found.seconds_to_readiness, found.steps_to_readiness) == (93, 10)
+    assert cell(asked("Scratch", READY), ready=False).seconds_to_readiness == 1094
 
 
 def test_the_rows_compare_the_cells() -> None:
-    cells = {Key("toy", 0, variant, refine): cell(asked(variant, refine)) for variant, refine in variants()}
-    found = {row.name: row for row in rows(cells)}
-    assert found["time to readiness, Scratch ÷ ReLoRA"].value == pytest.approx(92 / 12)
-    assert found["time to readiness, Scratch ÷ ReLoRA"].met
-    assert found["time to readiness, PortLLMFineTune ÷ ReLoRA"].value == pytest.approx(32 / 12)
-    assert found["toy: final accuracy, ReLoRA"].value == 75
-    assert found["toy: accuracy of the old adapter on its own base"].value == 100
-    assert found["toy: final accuracy, ReLoRA − Scratch"].value == 0
-    assert found["search, full-probe equivalents"].value == 4
+    found = rows(ALL)
+    assert found["re-adaptations measured"].value == len(ALL)
+    ratio = found["time to readiness, Scratch ÷ ReLoRA (8 pairs)"]
+    assert ratio.value == ratio.low == ratio.high == pytest.approx(93 / 13)
+    assert ratio.met
+    assert found["hard update: time to readiness, PortLLMFineTune ÷ ReLoRA (4 pairs)"].value == pytest.approx(33 / 13)
+    assert found["toy, hard update: seconds until ready, ReLoRA"].unit == "s, 2 of 2 ready"
+    assert found["toy, hard update: final accuracy, ReLoRA"].value == 75
+    assert found["toy, hard update: accuracy of the old adapter on its own base"].value == 100
+    assert found["toy, hard update: final accuracy, ReLoRA − Scratch, 2 seeds"].value == 0
+    assert found["hard update: mean final accuracy, ReLoRA − Scratch, 2 tasks"].met is False
+    assert found["final loss, ReLoRA − ReLoRA with no anchor, 2 tasks, 2 pairs"].value == 0
+    assert found["search, full-probe equivalents, 4 searches"].value == 4
+    assert found["loss at the pair found, ours − grid search's, in standard errors, 2 tasks"].met
+
+
+def test_an_unfinished_run_has_the_rows_of_what_is_there() -> None:
+    found = rows([Key("toy", HARD, 0, RELORA, READY), Key("toy", HARD, 0, SCRATCH, READY)])
+    assert found["re-adaptations measured"].value == 2
+    assert "time to readiness, Scratch ÷ ReLoRA (1 pairs)" in found
+    assert not any("FineTune" in name or "accuracy" in name for name in found)
 
 
 def test_a_readiness_that_was_not_reached_is_said() -> None:
-    cells = {
-        Key("toy", 0, variant, refine): cell(asked(variant, refine), ready=variant != "Scratch")
-        for variant, refine in variants()
-    }
-    names = {row.name for row in rows(cells)}
-    assert "time to readiness, Scratch ÷ ReLoRA, 1 of 1 never ready: at least" in names
+    assert "time to readiness, Scratch ÷ ReLoRA (8 pairs; never ready: 0 of ReLoRA, 8 of the other)" in rows(
+        ALL, never=SCRATCH
+    )
 
 
 def test_an_interval_counts_examples_and_not_seeds() -> None:
     one, other = over_seeds([answers("++-+--+-")]), over_seeds([answers("+--+--+-")])
     twice = over_seeds([answers("++-+--+-")] * 2), over_seeds([answers("+--+--+-")] * 2)
     assert points(*twice) == points(one, other)
-    assert points(one, other)[0] == 12.5
+    assert points(one, other).value == 12.5
+
+
+def test_the_mean_over_tasks_is_known_better_than_each() -> None:
+    each = points(over_seeds([answers("++-+--+-")]), over_seeds([answers("+--+--+-")]))
+    assert mean_of([each] * 4).value == each.value
+    assert mean_of([each] * 4).standard_error == pytest.approx(each.standard_error / 2)
 
 
 def test_answers_to_other_examples_are_not_compared() -> None:

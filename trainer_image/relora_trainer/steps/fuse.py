@@ -9,7 +9,7 @@ module, which starts at the best pair for all of them. What it finds is used whe
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from relora_contract.readaptation import Granularity, Interval, Refine
@@ -47,8 +47,13 @@ FIT = "fit.json"
 NO_FIT = "neither budget nor time allow a fit of each module's coefficients: one pair was searched for all of them"
 
 
-def run(context: StepContext) -> StepResult:
-    """Search the coefficients, store Θ_init, and ask the gate when it is better than the old adapter unchanged."""
+def run(context: StepContext, searcher: Callable[..., Search] = Search) -> StepResult:
+    """Search the coefficients, store Θ_init, and ask the gate when it is better than the old adapter unchanged.
+
+    Args:
+        context: Of the step.
+        searcher: Makes the search of a pair for all modules; called with the arguments of `Search`.
+    """
     work = Readapting(context, "fuse")
     adapter = work.adapter
     delta = _delta(work)
@@ -56,7 +61,8 @@ def run(context: StepContext) -> StepResult:
     energy = delta.captured_energy(changes, work.ranks)
     fusion = Fusion(adapter.factors, changes)
     session = work.open()
-    coefficients = CoefficientSearch(work, session, fusion, session.encoder.encode(work.parts.search))
+    items = session.encoder.encode(work.parts.search)
+    coefficients = CoefficientSearch(work, session, fusion, items, searcher)
     with context.stopwatch.part("search"):
         history = coefficients.search()
         fitted = coefficients.fit(history)
@@ -135,8 +141,11 @@ def lost_share(port: Observation, reference: Sequence[Outcome]) -> float:
 class CoefficientSearch:
     """The search of one adapter's coefficients; what it learns is kept in the step's checkpoints."""
 
-    def __init__(self, work: Readapting, session: Session, fusion: Fusion, items: ItemSet) -> None:
+    def __init__(
+        self, work: Readapting, session: Session, fusion: Fusion, items: ItemSet, searcher: Callable[..., Search]
+    ) -> None:
         self._work = work
+        self._searcher = searcher
         self._plan = work.item.plan
         self._session = session
         self._fusion = fusion
@@ -151,7 +160,7 @@ class CoefficientSearch:
             history = [self._observe(Candidate(*PORT, len(self._items.items)))]
             self._save(history)
         reserved = probes_of(self._passes(history[0]))
-        search = Search(
+        search = self._searcher(
             self._box,
             budget=max(1, math.floor(self._plan.search_budget - reserved)),
             items=len(self._items.items),
