@@ -20,7 +20,8 @@ from bench.results import Row
 from relora_trainer.adapter import read_adapter
 from relora_trainer.blocks import open_base
 from relora_trainer.datasets import read_examples
-from relora_trainer.session import choose_placement, open_session
+from relora_trainer.placement import choose_placement
+from relora_trainer.session import open_session
 
 TESTS = Path(__file__).parents[2]
 PYTHON = TESTS.parent / ".venv-bench" / "bin" / "python"
