@@ -87,10 +87,12 @@ class World:
     def put(self, resource: ResourceType, document: dict[str, Any], *, uid: str = "", version: int = 1) -> None:
         """Let the operator see an object."""
         name = document["metadata"]["name"]
+        before = self.transport.objects.get(resource.path(document["metadata"].get("namespace", ""), name), {})
+        known: dict[str, Any] = cast("Any", before.get("metadata", {}))
         metadata = {
             "uid": uid or f"uid-{name}",
             "resourceVersion": str(version),
-            "generation": 1,
+            "generation": known.get("generation", 0) + (before.get("spec") != document.get("spec")),
             "creationTimestamp": "2026-11-01T10:00:00Z",
             **document["metadata"],
         }

@@ -1,17 +1,19 @@
 """From the API server's JSON to what decisions see. Each object is parsed alone: a bad one harms no other."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, ValidationError, create_model
 
-from relora_contract.api.meta import ObjectMeta
+from relora_contract.api.meta import ApiObject, ObjectMeta
 from relora_contract.model import Model
 from relora_contract.wellknown import GROUP
 from relora_operator.core.observed import NamespaceView
 from relora_operator.kube.errors import JsonObject
 
 ApiModel = TypeVar("ApiModel", bound=Model)
+OwnModel = TypeVar("OwnModel", bound=ApiObject)
 
 
 class UnreadableError(ValueError):
@@ -38,11 +40,72 @@ def parse_own(model: type[ApiModel], raw: JsonObject) -> ApiModel:
     Raises:
         UnreadableError: The object has another form, as after a downgrade.
     """
+    return validated(model, {**raw, "metadata": _own_metadata(raw)})
+
+
+def parse_newer(model: type[OwnModel], raw: JsonObject, before: OwnModel) -> OwnModel:
+    """Return a newer state of an object of ours that has a status; the spec is `before`'s where it cannot be another.
+
+    The API server counts the generation of such a kind up with every change of the spec. A release writes the status
+    of each binding several times, and its spec is most of an object.
+
+    Raises:
+        UnreadableError: The object has another form, as after a downgrade.
+    """
+    known, found = before.metadata, identity(raw)
+    generation = _own_metadata(raw).get("generation")
+    if not generation or (known.uid, known.generation) != (found.uid, generation):
+        return parse_own(model, raw)
+    changing: JsonObject = {"status": raw["status"]} if "status" in raw else {}
+    part = validated(_changing_part(model), {"metadata": _own_metadata(raw), **changing})
+    newer = before.model_copy(update=dict(part))
+    _share_given(newer)
+    return newer
+
+
+@cache
+def _changing_part(model: type[ApiObject]) -> type[Model]:
+    """Return the model of metadata and status of a kind."""
+    fields = {name: model.model_fields[name] for name in ("metadata", "status")}
+    parts: dict[str, Any] = {name: (field.annotation, field) for name, field in fields.items()}
+    return create_model(f"{model.__name__}Change", __base__=Model, **parts)
+
+
+def _own_metadata(raw: JsonObject) -> JsonObject:
+    """Return the metadata without the annotations that are not ours."""
     metadata = raw.get("metadata")
-    if isinstance(metadata, dict) and isinstance(annotations := metadata.get("annotations"), dict):
-        ours = {key: value for key, value in annotations.items() if key.startswith(f"{GROUP}/")}
-        raw = {**raw, "metadata": {**metadata, "annotations": ours}}
-    return validated(model, raw)
+    if not isinstance(metadata, dict):
+        raise UnreadableError("metadata: there is none")
+    if isinstance(annotations := metadata.get("annotations"), dict):
+        ours: JsonObject = {key: value for key, value in annotations.items() if key.startswith(f"{GROUP}/")}
+        return {**metadata, "annotations": ours}
+    return metadata
+
+
+class Identity(NamedTuple):
+    """Which object it is, and which version of it."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+_PARTS = ("namespace", "name", "uid", "resourceVersion")
+
+
+def identity(raw: JsonObject) -> Identity:
+    """Return what tells an object from others; it is asked for with every event, most of which are no news.
+
+    Raises:
+        UnreadableError: It has no usable metadata.
+    """
+    metadata = raw.get("metadata")
+    if isinstance(metadata, dict):
+        texts = [text for part in _PARTS if isinstance(text := metadata.get(part, ""), str)]
+        if len(texts) == len(_PARTS) and metadata.get("name"):
+            return Identity(*texts)
+    raise UnreadableError("metadata: name, namespace, uid and resourceVersion must be texts, and name is required")
 
 
 def parse_metadata(raw: JsonObject) -> ObjectMeta:
@@ -94,10 +157,14 @@ def compact(value: ApiModel) -> ApiModel:
     return value
 
 
+def _share_given(value: Model) -> None:
+    names = value.__pydantic_fields_set__
+    object.__setattr__(value, "__pydantic_fields_set__", _FIELD_SETS.setdefault(frozenset(names), names))
+
+
 def _share(value: object) -> None:
     if isinstance(value, Model):
-        names = value.__pydantic_fields_set__
-        object.__setattr__(value, "__pydantic_fields_set__", _FIELD_SETS.setdefault(frozenset(names), names))
+        _share_given(value)
         for part in value.__dict__.values():
             _share(part)
     elif isinstance(value, list):

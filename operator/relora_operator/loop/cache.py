@@ -6,14 +6,16 @@ own. So a decision never sees a state older than one that was already seen, nor 
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pydantic.types import JsonValue
+from typing_extensions import override
 
 from relora_operator.kube.errors import JsonObject
-from relora_operator.kube.parse import UnreadableError, parse_metadata
+from relora_operator.kube.parse import UnreadableError, identity
 from relora_operator.kube.resources import ResourceType
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class Cache(Generic[Value]):
     Args:
         resource: The kind.
         parse: From JSON to the form that decisions see; raises `UnreadableError`.
+        parse_newer: The same for an object of which an earlier state is known, which may be cheaper.
         indexes: By name, the keys under which a value is found.
     """
 
@@ -66,14 +69,22 @@ class Cache(Generic[Value]):
         resource: ResourceType,
         parse: Callable[[JsonObject], Value],
         indexes: Mapping[str, Callable[[Value], Iterable[Hashable]]] | None = None,
+        *,
+        parse_newer: Callable[[JsonObject, Value], Value] | None = None,
     ) -> None:
         self.resource = resource
         self._parse = parse
+        self._parse_newer = parse_newer
         self._keys_of = dict(indexes or {})
         self._records: dict[ObjectId, Record[Value]] = {}
         self._unreadable: dict[ObjectId, Unreadable] = {}
         self._indexes: dict[str, dict[Hashable, set[ObjectId]]] = {name: {} for name in self._keys_of}
         self._tombstones: OrderedDict[str, int] = OrderedDict()
+        self._followers: list[Callable[[Change[Value]], None]] = []
+
+    def follow(self, told: Callable[[Change[Value]], None]) -> None:
+        """Let `told` know of every change, right after it was taken in."""
+        self._followers.append(told)
 
     def get(self, namespace: str, name: str) -> Value | None:
         """Return the object, or None."""
@@ -103,6 +114,14 @@ class Cache(Generic[Value]):
         found = self._indexes[index].get(key, ())
         return tuple(self._records[object_id].value for object_id in sorted(found))
 
+    def under(self, index: str, key: Hashable) -> Collection[Value]:
+        """Return the objects that `index` has under `key`, in any order: a view, which costs nothing to make."""
+        return _Under(self._records, self.ids_under(index, key))
+
+    def ids_under(self, index: str, key: Hashable) -> AbstractSet[ObjectId]:
+        """Return the names of the objects that `index` has under `key`."""
+        return self._indexes[index].get(key, frozenset())
+
     @property
     def unreadable(self) -> Mapping[ObjectId, Unreadable]:
         """The objects that could not be parsed."""
@@ -121,24 +140,26 @@ class Cache(Generic[Value]):
         Raises:
             UnreadableError: It has no usable metadata.
         """
-        metadata = parse_metadata(raw)
-        object_id = (metadata.namespace if self.resource.namespaced else "", metadata.name)
-        version = version_of(metadata.resource_version)
+        found = identity(raw)
+        object_id = (found.namespace if self.resource.namespaced else "", found.name)
+        version = version_of(found.resource_version)
         known = self._known(object_id)
-        if self.knows(*object_id, metadata.uid, version) or (known is not None and known.version > version):
+        if self.knows(*object_id, found.uid, version) or (known is not None and known.version > version):
             return None
         old = self._drop(object_id)
         try:
-            value = self._parse(raw)
+            value = (
+                self._parse_newer(raw, old) if self._parse_newer is not None and old is not None else self._parse(raw)
+            )
         except UnreadableError as error:
-            self._unreadable[object_id] = Unreadable(metadata.uid, version, raw.get("spec"))
+            self._unreadable[object_id] = Unreadable(found.uid, version, raw.get("spec"))
             logger.warning("%s %s cannot be read: %s", self.resource.kind, "/".join(filter(None, object_id)), error)
-            return Change(object_id, old, None)
-        self._records[object_id] = Record(metadata.uid, version, value)
+            return self._told(Change(object_id, old, None))
+        self._records[object_id] = Record(found.uid, version, value)
         for name, keys_of in self._keys_of.items():
             for key in keys_of(value):
                 self._indexes[name].setdefault(key, set()).add(object_id)
-        return Change(object_id, old, value)
+        return self._told(Change(object_id, old, value))
 
     def forget(self, namespace: str, name: str, uid: str, version: int) -> Change[Value] | None:
         """Take in that an object is gone since `version`. Return None when that was known or another took its place."""
@@ -148,17 +169,27 @@ class Cache(Generic[Value]):
             self._tombstones.popitem(last=False)
         if known is None or known.uid != uid or known.version > version:
             return None
-        return Change((namespace, name), self._drop((namespace, name)), None)
+        return self._told(Change((namespace, name), self._drop((namespace, name)), None))
 
-    def ghosts(self, listed: Iterable[ObjectId], version: int) -> list[tuple[ObjectId, str]]:
-        """Return what a complete list of the moment `version` no longer has, with uids."""
+    def _told(self, change: Change[Value]) -> Change[Value]:
+        for told in self._followers:
+            told(change)
+        return change
+
+    def ghosts(
+        self, listed: Iterable[ObjectId], version: int, among: Iterable[ObjectId] | None = None
+    ) -> list[tuple[ObjectId, str]]:
+        """Return what a complete list of the moment `version` no longer has, with uids.
+
+        Args:
+            listed: The names on the list.
+            version: Its moment.
+            among: What the list was of; by default the whole kind.
+        """
         present = set(listed)
-        known: dict[ObjectId, Record[Value] | Unreadable] = {**self._records, **self._unreadable}
-        return [
-            (object_id, entry.uid)
-            for object_id, entry in known.items()
-            if object_id not in present and entry.version <= version
-        ]
+        asked = (*self._records, *self._unreadable) if among is None else tuple(among)
+        known = ((object_id, self._known(object_id)) for object_id in asked if object_id not in present)
+        return [(object_id, entry.uid) for object_id, entry in known if entry is not None and entry.version <= version]
 
     def _known(self, object_id: ObjectId) -> Record[Value] | Unreadable | None:
         return self._records.get(object_id) or self._unreadable.get(object_id)
@@ -175,6 +206,26 @@ class Cache(Generic[Value]):
                 if not members:
                     del self._indexes[name][key]
         return record.value
+
+
+class _Under(Collection[Value]):
+    """The objects under one key of an index."""
+
+    def __init__(self, records: Mapping[ObjectId, Record[Value]], ids: AbstractSet[ObjectId]) -> None:
+        self._records = records
+        self._ids = ids
+
+    @override
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @override
+    def __iter__(self) -> Iterator[Value]:
+        return (self._records[object_id].value for object_id in self._ids)
+
+    @override
+    def __contains__(self, value: object) -> bool:
+        return any(value == found for found in self)
 
 
 def version_of(resource_version: str) -> int:

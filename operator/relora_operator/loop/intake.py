@@ -1,7 +1,7 @@
 """Where news of the cluster come in: from the watches, from lists, and from the answers to our own writes."""
 
 from relora_operator.kube.errors import JsonObject
-from relora_operator.kube.parse import parse_metadata
+from relora_operator.kube.parse import identity
 from relora_operator.kube.resources import ResourceType
 from relora_operator.loop.cache import version_of
 from relora_operator.loop.fanout import AnyChange, concerned
@@ -30,7 +30,7 @@ class Intake:
         Raises:
             UnreadableError: It has no usable metadata.
         """
-        metadata = parse_metadata(raw)
+        metadata = identity(raw)
         namespace = metadata.namespace if resource.namespaced else ""
         return self.missing(resource, namespace, metadata.name, metadata.uid, version_of(metadata.resource_version))
 

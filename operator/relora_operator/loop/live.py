@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from relora_contract.wellknown import LABEL_BINDING, LABEL_MANAGED_BY, LABEL_RELEASE, MANAGED_BY
-from relora_operator.core.actions import ApplyServingSet, CreateJob, DeleteJob, Key, Plan
+from relora_operator.core.actions import ApplyServingSet, CreateJob, DeleteJob, Key, Plan, WriteStatus
 from relora_operator.kube.client import Client
 from relora_operator.kube.errors import JsonObject, NotFoundError
-from relora_operator.kube.parse import parse_metadata
+from relora_operator.kube.parse import identity
 from relora_operator.kube.resources import DEPLOYMENTS, JOBS, ResourceType
 from relora_operator.loop.cache import ObjectId, version_of
 from relora_operator.loop.intake import Intake
@@ -25,10 +25,14 @@ class LiveReader:
     async def refresh(self, key: Key, plan: Plan) -> None:
         """Read again what the actions of `plan` rest on.
 
+        The object itself is not read where the plan begins with its status: that names the version that was decided
+        on, so the server refuses it, and nothing after it is tried, when there is a newer one.
+
         Raises:
             KubeError: A read failed.
         """
-        await self._object(RECONCILED[key.kind], key.namespace, key.name)
+        if not (plan.actions and isinstance(plan.actions[0], WriteStatus) and plan.actions[0].key == key):
+            await self._object(RECONCILED[key.kind], key.namespace, key.name)
         if any(isinstance(action, CreateJob | DeleteJob) for action in plan.actions):
             await self._jobs(key)
         for action in plan.actions:
@@ -75,12 +79,10 @@ class LiveReader:
             for raw in page.items:
                 listed.append(_id(raw))
                 self.intake.seen(JOBS, raw)
-        owned = {(job.view.namespace, job.view.name) for job in self.state.jobs.find("owner", key)}
-        for object_id, uid in self.state.jobs.ghosts(listed, version):
-            if object_id in owned:
-                self.intake.missing(JOBS, *object_id, uid, version)
+        for object_id, uid in self.state.jobs.ghosts(listed, version, self.state.jobs.ids_under("owner", key)):
+            self.intake.missing(JOBS, *object_id, uid, version)
 
 
 def _id(raw: JsonObject) -> ObjectId:
-    metadata = parse_metadata(raw)
+    metadata = identity(raw)
     return metadata.namespace, metadata.name

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from relora_operator.kube.client import Client
 from relora_operator.kube.errors import JsonObject, KubeError, NotFoundError
-from relora_operator.kube.parse import UnreadableError, parse_metadata
+from relora_operator.kube.parse import UnreadableError, identity
 from relora_operator.kube.resources import ResourceType
 from relora_operator.loop.cache import ObjectId, version_of
 from relora_operator.loop.intake import Intake
@@ -102,7 +102,7 @@ class Resync:
         async for page in self.client.pages(resource, metadata_only=True):
             version = version_of(page.resource_version)
             for raw in page.items:
-                metadata = parse_metadata(raw)
+                metadata = identity(raw)
                 object_id = (metadata.namespace, metadata.name)
                 listed.append(object_id)
                 if not cache.knows(*object_id, metadata.uid, version_of(metadata.resource_version)):

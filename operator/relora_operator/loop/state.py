@@ -9,7 +9,7 @@ from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServer
 from relora_operator.core.actions import Key
 from relora_operator.core.observed import NamespaceView
-from relora_operator.kube.parse import parse_namespace, parse_own
+from relora_operator.kube.parse import parse_namespace, parse_newer, parse_own
 from relora_operator.kube.parse_jobs import JobRecord, PodRecord, parse_job, parse_pod
 from relora_operator.kube.parse_targets import TargetRecord, parse_target
 from relora_operator.kube.resources import (
@@ -52,6 +52,7 @@ class State:
                 "profile": lambda release: (release.spec.profile_ref.name,),
                 "supersedes": lambda release: (release.spec.supersedes,) if release.spec.supersedes else (),
             },
+            parse_newer=partial(parse_newer, BaseModelRelease),
         )
         self.bindings: Cache[AdapterBinding] = Cache(
             BINDINGS,
@@ -61,11 +62,13 @@ class State:
                 "namespace": lambda binding: (binding.metadata.namespace,),
                 "server": lambda binding: filter(None, (server_id(binding),)),
             },
+            parse_newer=partial(parse_newer, AdapterBinding),
         )
         self.servers: Cache[AdapterServer] = Cache(
             SERVERS,
             partial(parse_own, AdapterServer),
             {"model": lambda server: (server.spec.model,), "target": lambda server: (target_id(server),)},
+            parse_newer=partial(parse_newer, AdapterServer),
         )
         self.profiles: Cache[TrainerProfile] = Cache(PROFILES, partial(parse_own, TrainerProfile))
         self.jobs: Cache[JobRecord] = Cache(
