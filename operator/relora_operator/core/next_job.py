@@ -126,7 +126,7 @@ def _own_work(candidate: Candidate, work: ReadaptationWork | None) -> Readaptati
     """Return the work that the candidate is for, with the image that its request digest covers."""
     if work is None:
         return None
-    own = replace(work, image=candidate.image)
+    own = work if candidate.image == work.image else replace(work, image=candidate.image)
     return own if own.request_digest == candidate.request_digest else None
 
 

@@ -1,6 +1,7 @@
 """What Jobs are asked to do, and the digests that name the results."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from relora_contract.api.binding import AdapterBinding
 from relora_contract.api.profile import TrainerProfile
@@ -8,7 +9,7 @@ from relora_contract.api.release import BaseModelRelease
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part
 from relora_contract.names import delta_job_name, readaptation_job_name
-from relora_contract.readaptation import Plan, Task, plan
+from relora_contract.readaptation import Plan, Task, plan, reads_delta
 from relora_contract.request import DatasetRefs, delta_digest, gates_digest, readaptation_digest
 from relora_operator.core.pairs import Pair, weights_ref
 
@@ -34,7 +35,7 @@ class DeltaWork:
     target: BaseModelRelease
     image: str
 
-    @property
+    @cached_property
     def request_digest(self) -> str:
         """The digest that names the delta."""
         return delta_digest(
@@ -50,14 +51,14 @@ class DeltaWork:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadaptationWork:
-    """One adapter to carry to a new base."""
+    """One adapter to carry to a new base. What follows from it is worked out once: several places ask for it."""
 
     binding: AdapterBinding
     start: Pair
     target: BaseModelRelease
     image: str
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         """Strategy and settings with every default."""
         return plan(self.binding.spec.effective_readaptation)
@@ -65,16 +66,16 @@ class ReadaptationWork:
     @property
     def needs_delta(self) -> bool:
         """Whether the strategy reads the projected delta."""
-        return self.plan.uses_delta
+        return reads_delta(self.binding.spec.effective_readaptation.effective_strategy)
 
-    @property
+    @cached_property
     def delta(self) -> DeltaWork:
         """The delta that the strategy reads."""
         return DeltaWork(
             source_release=self.start.release, source_base=self.start.base, target=self.target, image=self.image
         )
 
-    @property
+    @cached_property
     def dataset(self) -> DatasetRefs:
         """The three files of the task's dataset."""
         dataset = self.binding.spec.task.dataset
@@ -84,12 +85,12 @@ class ReadaptationWork:
             test=ArtifactRef(uri=dataset.test.uri, digest=dataset.test.digest),
         )
 
-    @property
+    @cached_property
     def task(self) -> Task:
         """The task without the places of its data."""
         return Task.model_validate(self.binding.spec.task.model_dump(exclude={"dataset"}))
 
-    @property
+    @cached_property
     def request_digest(self) -> str:
         """The digest that names the result."""
         return self.request_digest_from(self.start.base.digest, self.start.adapter.digest)
@@ -106,7 +107,7 @@ class ReadaptationWork:
             image=self.image,
         )
 
-    @property
+    @cached_property
     def gates_digest(self) -> str:
         """The digest of the gates that the steps are judged by."""
         return gates_digest(self.binding.spec.quality.gates)

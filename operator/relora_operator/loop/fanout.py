@@ -8,14 +8,17 @@ from collections.abc import Iterator
 
 from relora_contract.api.binding import AdapterBinding
 from relora_contract.api.profile import TrainerProfile
-from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.release import BaseModelRelease, ReleaseConditionType
 from relora_contract.api.server import AdapterServer, ServerConditionType
 from relora_operator.core.actions import Key
+from relora_operator.core.conditions import holds
 from relora_operator.core.observed import NamespaceView, TargetView
 from relora_operator.kube.parse_jobs import JobRecord, PodRecord
 from relora_operator.kube.parse_targets import TargetRecord
 from relora_operator.loop.cache import Change, ObjectId
 from relora_operator.loop.state import State, owner_key, server_id, target_id
+
+_READ_BY_OTHERS = (ReleaseConditionType.ACCEPTED, ReleaseConditionType.HALTED)
 
 AnyChange = (
     Change[BaseModelRelease]
@@ -92,8 +95,9 @@ def _of_release(state: State, release: BaseModelRelease, other: BaseModelRelease
 
 
 def _read_by_others(release: BaseModelRelease) -> tuple[object, ...]:
+    """Return all but the counts and what they lead to: those change with every binding, and nobody reads them."""
     status = release.status
-    conditions = tuple((condition.type, condition.status, condition.reason) for condition in status.conditions)
+    conditions = tuple(holds(status.conditions, kind) for kind in _READ_BY_OTHERS)
     canaries_passed = status.canaries.passed_time if status.canaries is not None else None
     metadata = release.metadata
     return metadata.uid, metadata.deletion_timestamp, release.spec, conditions, status.deltas, canaries_passed

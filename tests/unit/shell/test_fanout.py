@@ -41,9 +41,19 @@ async def test_a_condition_or_a_delta_of_a_release_concerns_those_who_wait_for_i
     world.fill()
     await world.settle()
 
-    world.put(RELEASES, release_status(conditions=[accepted("False")]), version=2)
+    world.put(RELEASES, release_status(conditions=[accepted("True")]), version=2)
 
     assert await world.queued() == ALL
+
+
+async def test_what_follows_from_the_counts_of_a_release_concerns_nobody_else(world: World) -> None:
+    world.fill()
+    await world.settle()
+
+    told = {**accepted("True"), "type": "Complete", "reason": "AllPromoted"}
+    world.put(RELEASES, release_status(conditions=[told]), version=2)
+
+    assert await world.queued() == {R2}
 
 
 async def test_a_bindings_status_concerns_its_release_and_server_but_not_its_neighbours(world: World) -> None:
