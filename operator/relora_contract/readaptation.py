@@ -222,6 +222,12 @@ STEPS: Mapping[Strategy, tuple[str, ...]] = {
     Strategy.SCRATCH: ("recover", "refine"),
 }
 """The steps of each strategy, in order. Each may ask the gate once."""
+DEFAULT_STRATEGY = Strategy.RELORA
+
+
+def reads_delta(strategy: Strategy) -> bool:
+    """Tell whether a step of the strategy reads the projected difference of the two bases."""
+    return "fuse" in STEPS[strategy]
 
 
 class Refine(StrEnum):
@@ -354,11 +360,16 @@ class Readaptation(Model):
     )
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = Field(default=None, description="Default 0.")
 
+    @property
+    def effective_strategy(self) -> Strategy:
+        """`strategy` with its default."""
+        return self.strategy or DEFAULT_STRATEGY
+
 
 class Plan(Model):
     """A Readaptation with every default filled in: what the trainer carries out and the request digest covers."""
 
-    strategy: Strategy = Strategy.RELORA
+    strategy: Strategy = DEFAULT_STRATEGY
     refine: Refine = Refine.WHEN_BELOW_GATE
     seed: int = 0
     granularity: Granularity = Granularity.GLOBAL
@@ -382,7 +393,7 @@ class Plan(Model):
     @property
     def uses_delta(self) -> bool:
         """Whether a step reads the projected difference of the two bases."""
-        return "fuse" in self.steps
+        return reads_delta(self.strategy)
 
     @property
     def anchored(self) -> bool:

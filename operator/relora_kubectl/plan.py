@@ -7,6 +7,7 @@ from pydantic import Field
 
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.model import Model
+from relora_contract.readaptation import reads_delta
 from relora_kubectl.advice import Advice, advice, advice_on
 from relora_kubectl.exclusions import Exclusions
 from relora_kubectl.fleet import Fleet
@@ -15,14 +16,13 @@ from relora_kubectl.release_file import InvalidReleaseError, changed_immutable_f
 from relora_kubectl.returns import Returns, returns_of
 from relora_kubectl.schedule import Start, Task, schedule
 from relora_kubectl.server_moves import ServerMove, Servers
-from relora_kubectl.step_times import StepTimes, step_times, strategy_of, uses_delta
+from relora_kubectl.step_times import StepTimes, step_times, strategy_of
 from relora_kubectl.wording import counted, human_duration
 from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.obstacles import delta_digest_of
-from relora_operator.core.participation import Participant, Stage, participants
+from relora_operator.core.participation import Participant, Participation, Stage, participants
 from relora_operator.core.reasons import Reason
 from relora_operator.core.slots import pace_of
-from relora_operator.core.snapshot import ReleaseSnapshot
 from relora_operator.core.times import moment, timestamp
 from relora_operator.core.work import ReadaptationWork, image_digest
 
@@ -167,17 +167,8 @@ class _Planning:
         self._bindings = [binding for binding in fleet.bindings if binding.spec.model == release.spec.model]
         profiles = {profile.metadata.name: profile for profile in fleet.profiles}
         self._profile = profiles.get(release.spec.profile_ref.name)
-        snapshot = ReleaseSnapshot(
-            release=release,
-            family=family,
-            profile=self._profile,
-            bindings=tuple(self._bindings),
-            namespaces=dict(fleet.namespaces),
-            delta_jobs=(),
-            operator_namespace="",
-            profiles=profiles,
-        )
-        self._everyone = list(participants(snapshot, order))
+        participation = Participation(release=self._name, chain=order, profiles=profiles)
+        self._everyone = list(participants(participation, self._bindings, fleet.namespaces))
         self._exclusions = Exclusions(release, order, fleet.namespaces, profiles)
         self._servers = Servers(release, family, order, fleet)
         self._times = step_times(self._bindings, [one for one in family if one.spec.model == release.spec.model])
@@ -242,7 +233,7 @@ class _Planning:
         counts: dict[str, int] = {}
         stored: dict[str, bool] = {}
         for participant in waiting:
-            if not uses_delta(strategy_of(participant.binding)):
+            if not reads_delta(strategy_of(participant.binding)):
                 continue
             source = participant.start.release
             counts[source] = counts.get(source, 0) + 1
@@ -302,7 +293,7 @@ def _expected(participant: Participant, times: StepTimes) -> float:
 
 def _ready_seconds(participant: Participant, sources: Mapping[str, float]) -> float:
     """Return when the delta that the binding needs is there; `sources` tells it by the releases that they come from."""
-    needed = uses_delta(strategy_of(participant.binding))
+    needed = reads_delta(strategy_of(participant.binding))
     return sources.get(participant.start.release, 0.0) if needed else 0.0
 
 

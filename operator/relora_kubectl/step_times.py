@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 from relora_contract.api.binding import AdapterBinding, Candidate
 from relora_contract.api.release import BaseModelRelease
-from relora_contract.readaptation import Plan, Readaptation, Strategy, plan
+from relora_contract.readaptation import Strategy
 from relora_operator.core.times import moment, seconds_between
 
 
@@ -35,18 +34,9 @@ class StepTimes:
         return Sample(sum(sample.seconds * sample.count for sample in self.readaptation.values()) / count, count)
 
 
-DEFAULT_STRATEGY = plan(Readaptation()).strategy
-
-
 def strategy_of(binding: AdapterBinding) -> Strategy:
     """Return the strategy of a binding, with its default; a whole plan for each binding of a fleet takes seconds."""
-    return binding.spec.effective_readaptation.strategy or DEFAULT_STRATEGY
-
-
-@cache
-def uses_delta(strategy: Strategy) -> bool:
-    """Tell whether re-adaptations by a strategy read the delta of the two bases."""
-    return Plan(strategy=strategy).uses_delta
+    return binding.spec.effective_readaptation.effective_strategy
 
 
 def step_times(

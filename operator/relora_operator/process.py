@@ -35,6 +35,7 @@ from relora_operator.loop.reconcile import Reconciler
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.resync import NotInstalledError, Resync
 from relora_operator.loop.state import State
+from relora_operator.loop.tallies import Tallies
 from relora_operator.metrics import LEADER, QUEUE_LENGTH, RESYNC_AGE, BindingCounts
 from relora_operator.settings import Settings
 
@@ -106,7 +107,12 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
     reconciler = Reconciler(
         queue=queue,
         gatherer=Gatherer(
-            state=state, client=client, grants=grants, refusals=refusals, operator_namespace=settings.namespace
+            state=state,
+            client=client,
+            grants=grants,
+            refusals=refusals,
+            tallies=Tallies(state),
+            operator_namespace=settings.namespace,
         ),
         executor=Executor(
             state=state,

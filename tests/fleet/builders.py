@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +25,8 @@ from relora_operator.core.candidate import source_of
 from relora_operator.core.lineage import chain
 from relora_operator.core.observed import NamespaceView
 from relora_operator.core.pairs import Pair, weights_ref
+from relora_operator.core.participation import Participant
+from relora_operator.core.tally import Tally
 from relora_operator.core.times import timestamp
 from relora_operator.core.work import DeltaWork, ReadaptationWork, image_digest
 
@@ -270,6 +273,14 @@ def make_binding(
             }
         )
     )
+
+
+def tally_from(everyone: Iterable[Participant], release: str = "r2") -> Tally:
+    """Return the tally of participants."""
+    tally = Tally(release=release)
+    for one in everyone:
+        tally.put(one.key, one.binding, one)
+    return tally
 
 
 def delta_record(source: str, target: str, profile: TrainerProfile | None = None, **fields: object) -> DeltaStatus:

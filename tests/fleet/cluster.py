@@ -22,6 +22,7 @@ from relora_contract.report import Verdict
 from relora_operator.core.actions import Key
 from relora_operator.core.observed import ContainerView, PodView
 from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerContext, ServerSnapshot
+from relora_operator.core.tally import Tally
 
 BACKOFF_SECONDS = 6 * 3600
 ROLL_OUT_SECONDS = 1801
@@ -44,7 +45,7 @@ class Cluster(World):
         raise NotSettledError([str(write)[:300] for write in self.writes[-6:]])
 
     def _is_quiet(self, key: Key) -> bool:
-        held = [self.now, *parts(self.snapshot(key))]
+        held = [self.now, *self.namespaces.values(), *self.profiles.values(), *parts(self.snapshot(key))]
         known = self.at_rest.get(key)
         if known is not None and len(known) == len(held) and all(map(_same, known, held)):
             return True
@@ -84,6 +85,8 @@ def parts(snapshot: BindingSnapshot | ReleaseSnapshot | ServerSnapshot | ServerC
                 yield from part.values()
             case ServerContext():
                 yield from parts(part)
+            case Tally():
+                pass  # it follows from the bindings and the rest
             case _:
                 yield part
 

@@ -21,10 +21,13 @@ from relora_contract.report import Notification
 from relora_contract.serving import ServingSet
 from relora_operator.core.actions import Action, EmitEvent, Key, Plan
 from relora_operator.core.decide import DECISIONS
+from relora_operator.core.lineage import chain
 from relora_operator.core.membership import server_key
 from relora_operator.core.observed import JobView, NamespaceView, TargetView
+from relora_operator.core.participation import Participation
 from relora_operator.core.refusals import JobRefusal
 from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerContext, ServerSnapshot
+from relora_operator.core.tally import tally_of
 
 Watched = BaseModelRelease | AdapterBinding | AdapterServer
 
@@ -218,17 +221,19 @@ class World:
         family = tuple(self.releases.values())
         if key.kind == "BaseModelRelease":
             release = self.releases[key.name]
+            bindings = tuple(self.bindings.values())
+            order = chain(release.spec.model, family)
+            participation = Participation(release=key.name, chain=order, profiles=self.profiles)
             return ReleaseSnapshot(
                 release=release,
                 family=family,
                 profile=self.profiles.get(release.spec.profile_ref.name),
-                bindings=tuple(self.bindings.values()),
-                namespaces=self.namespaces,
+                bindings=bindings,
+                tally=tally_of(participation, bindings, self.namespaces),
                 delta_jobs=self._jobs_of(release.metadata.uid),
                 operator_namespace=OPERATOR_NAMESPACE,
                 granted=self.grants.get(key.name, frozenset()),
                 servers=tuple(self.servers.values()),
-                profiles=self.profiles,
                 refusals=self._refusals_of(key),
             )
         if key.kind == "AdapterServer":

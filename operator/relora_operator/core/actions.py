@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic.types import JsonValue
 
@@ -11,8 +11,7 @@ from relora_contract.model import Model
 Kind = Literal["BaseModelRelease", "AdapterBinding", "AdapterServer"]
 
 
-@dataclass(frozen=True, order=True)
-class Key:
+class Key(NamedTuple):
     """Names one object to reconcile. `namespace` is empty for cluster-scoped kinds."""
 
     kind: Kind

@@ -1,6 +1,6 @@
 """The deltas of a release: one for each earlier release from which bindings come."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,7 +24,6 @@ from relora_operator.core.attempts import (
 from relora_operator.core.cleanup import deletion, ends, expiries
 from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.observed import JobView
-from relora_operator.core.participation import Participant
 from relora_operator.core.reasons import Reason
 from relora_operator.core.refusals import JobRefusal, Refusals, due
 from relora_operator.core.times import timestamp
@@ -53,13 +52,6 @@ class _Followed:
     actions: tuple[Action, ...] = ()
     look_again_at: datetime | None = None
     refusal: JobRefusal | None = None
-
-
-def demanded(participants: Iterable[Participant]) -> dict[str, ArtifactRef]:
-    """Return the bases from which bindings come that still need a delta, by their releases' names."""
-    return {
-        participant.start.release: participant.start.base for participant in participants if participant.wants_delta
-    }
 
 
 def abandoned(release: BaseModelRelease, jobs: tuple[JobView, ...]) -> Deltas:

@@ -1,22 +1,23 @@
 """Which bindings take part in a release, and how far each has come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cache, cached_property
+from functools import cached_property
 
 from relora_contract.api.binding import AdapterBinding, BindingConditionType, UpdateMode
-from relora_contract.readaptation import plan
+from relora_contract.api.profile import TrainerProfile
+from relora_contract.readaptation import reads_delta
 from relora_operator.core.actions import Key
 from relora_operator.core.attempts import active
 from relora_operator.core.conditions import holds, reason_of
 from relora_operator.core.eligibility import newest_open, open_to
 from relora_operator.core.lineage import Chain
 from relora_operator.core.membership import binding_key
+from relora_operator.core.observed import NamespaceView
 from relora_operator.core.pairs import Pair, awaits_better, baseline, releases_after
 from relora_operator.core.reasons import REGISTRY, Reason, parse_reason
 from relora_operator.core.refusals import REFUSED
-from relora_operator.core.snapshot import ReleaseSnapshot
 
 
 class Stage(Enum):
@@ -125,37 +126,57 @@ class Participant:
         if self.start.release == self.release or self.binding.status.observed_generation < 0:
             return False
         on_its_way = self.stage in {Stage.PENDING, Stage.QUEUED, Stage.RUNNING} or self.told is Reason.DELTA_FAILED
-        return on_its_way and plan(self.binding.spec.effective_readaptation).uses_delta
+        return on_its_way and reads_delta(self.binding.spec.effective_readaptation.effective_strategy)
 
 
-def participants(snapshot: ReleaseSnapshot, chain: Chain) -> Iterator[Participant]:
-    """Yield the bindings whose newest eligible release this is, in order of namespace and name."""
-    name = snapshot.release.metadata.name
-    if not chain.accepts(name):
-        return
-    profiles = dict(snapshot.profiles)
-    if snapshot.profile is not None:
-        profiles[snapshot.profile.metadata.name] = snapshot.profile
+@dataclass(frozen=True, kw_only=True)
+class Participation:
+    """Tells which bindings take part in a release.
 
-    @cache
-    def takes_part(namespace: str, *, by_approval: bool) -> bool:
-        view = snapshot.namespaces.get(namespace)
-        if view is None or view.terminating:
+    It reads the specs of releases and profiles, never what the releases' statuses say beyond their order.
+    """
+
+    release: str
+    chain: Chain
+    profiles: Mapping[str, TrainerProfile]
+    """By name; those that the family's releases name."""
+
+    def of(self, binding: AdapterBinding, namespace: NamespaceView | None) -> Participant | None:
+        """Return the binding as a participant; None when this is not its newest eligible release."""
+        if binding.metadata.deletion_timestamp is not None or namespace is None or namespace.terminating:
+            return None
+        if not binding.spec.approves(self.release) or not self._open_to(binding, namespace):
+            return None
+        start = baseline(binding, self.chain)
+        if start is None or not (start.release == self.release or _is_newer(self.release, start, binding, self.chain)):
+            return None
+        return Participant(binding=binding, start=start, release=self.release)
+
+    def _open_to(self, binding: AdapterBinding, namespace: NamespaceView) -> bool:
+        release = self.chain.known.get(self.release)
+        if release is None or not self.chain.accepts(self.release):
             return False
-        if by_approval:
-            return open_to(snapshot.release, view, profiles)
-        newest = newest_open(chain.releases, view, profiles)
-        return newest is not None and newest.metadata.name == name
+        if binding.spec.effective_update_policy.mode is UpdateMode.MANUAL:
+            return open_to(release, namespace, self.profiles)
+        newest = newest_open(self.chain.releases, namespace, self.profiles)
+        return newest is not None and newest.metadata.name == self.release
 
-    for binding in sorted(snapshot.bindings, key=binding_key):
-        manual = binding.spec.effective_update_policy.mode is UpdateMode.MANUAL
-        if binding.metadata.deletion_timestamp is not None or not binding.spec.approves(name):
-            continue
-        if not takes_part(binding.metadata.namespace, by_approval=manual):
-            continue
-        start = baseline(binding, chain)
-        if start is not None and (start.release == name or _is_newer(name, start, binding, chain)):
-            yield Participant(binding=binding, start=start, release=name)
+    @property
+    def grounds(self) -> tuple[object, ...]:
+        """Everything that decides besides a binding and its namespace: while it is equal, so are the answers."""
+        known = [(one.metadata.name, one.metadata.creation_timestamp, one.spec) for one in self.chain.known.values()]
+        order = [release.metadata.name for release in self.chain.releases]
+        return self.release, known, order, [(name, profile.spec) for name, profile in self.profiles.items()]
+
+
+def participants(
+    participation: Participation, bindings: Iterable[AdapterBinding], namespaces: Mapping[str, NamespaceView]
+) -> Iterator[Participant]:
+    """Yield the bindings that take part, in order of namespace and name."""
+    for binding in sorted(bindings, key=binding_key):
+        found = participation.of(binding, namespaces.get(binding.metadata.namespace))
+        if found is not None:
+            yield found
 
 
 def _is_newer(name: str, start: Pair, binding: AdapterBinding, chain: Chain) -> bool:

@@ -1,7 +1,5 @@
 """What is to be done for one release."""
 
-from collections import Counter
-from collections.abc import Sequence
 from datetime import datetime
 
 from relora_contract.api.release import (
@@ -14,14 +12,15 @@ from relora_contract.api.release import (
 from relora_operator.core.actions import Action, CreateJob, Enqueue, GrantSlots, Key, Plan, WriteStatus
 from relora_operator.core.budget import Trial, started_at, tried
 from relora_operator.core.conditions import Wanted, false, holds, merged, transitions, true
-from relora_operator.core.deltas import Deltas, abandoned, advance, demanded
+from relora_operator.core.deltas import Deltas, abandoned, advance
 from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import binding_key
-from relora_operator.core.participation import Participant, Stage, participants
+from relora_operator.core.participation import Stage
 from relora_operator.core.reasons import Reason
 from relora_operator.core.refusals import recorded
 from relora_operator.core.slots import NO_JOBS, grants, pace_of
 from relora_operator.core.snapshot import ReleaseSnapshot
+from relora_operator.core.tally import Tally
 from relora_operator.core.times import timestamp
 
 FOLLOWED = (
@@ -40,19 +39,19 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
     if release.metadata.deletion_timestamp is not None:
         return Plan(actions=_granted(snapshot, frozenset()))
     order = chain(release.spec.model, snapshot.family)
-    everyone = list(participants(snapshot, order))
+    tally = snapshot.tally
     deltas = Deltas(records=tuple(release.status.deltas))
     slots: frozenset[Key] = frozenset()
     trial = Trial(canaries=release.status.canaries)
     if release.spec.withdrawn:
         deltas = abandoned(release, snapshot.delta_jobs)
     elif order.accepts(name):
-        trial = tried(release, everyone, _labels(snapshot), started_at(release, now), now)
+        trial = tried(release, tally, snapshot.servers, started_at(release, now), now)
     if order.accepts(name) and not release.spec.withdrawn and snapshot.profile is not None:
         may_start = not release.spec.suspend and trial.halt is None
         deltas = advance(
             release,
-            demanded(everyone),
+            tally.demanded(),
             snapshot.delta_jobs,
             snapshot.profile,
             namespace=snapshot.operator_namespace,
@@ -60,8 +59,8 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
             now=now,
             refusals=snapshot.refusals,
         )
-        slots = grants(everyone, snapshot.granted, pace_of(release, snapshot.profile) if may_start else NO_JOBS)
-    status = _status(snapshot, order, everyone, deltas, trial, now=now)
+        slots = grants(tally, snapshot.granted, pace_of(release, snapshot.profile) if may_start else NO_JOBS)
+    status = _status(snapshot, order, deltas, trial, now=now)
     changed = status != release.status
     key = Key("BaseModelRelease", "", name)
     actions: list[Action] = []
@@ -77,11 +76,6 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
     return Plan(actions=tuple(actions), requeue_after_seconds=seconds)
 
 
-def _labels(snapshot: ReleaseSnapshot) -> dict[Key, dict[str, str]]:
-    servers = (server.metadata for server in snapshot.servers if server.metadata.deletion_timestamp is None)
-    return {Key("AdapterServer", metadata.namespace, metadata.name): metadata.labels for metadata in servers}
-
-
 def _granted(snapshot: ReleaseSnapshot, slots: frozenset[Key]) -> tuple[Action, ...]:
     if slots == snapshot.granted:
         return ()
@@ -94,8 +88,9 @@ def _told(snapshot: ReleaseSnapshot, status: BaseModelReleaseStatus) -> tuple[Ac
     kinds = (ReleaseConditionType.ACCEPTED, ReleaseConditionType.HALTED)
     same = all(holds(before.conditions, kind) == holds(status.conditions, kind) for kind in kinds)
     same = same and before.deltas == status.deltas and _let_go(before) == _let_go(status)
-    keys = tuple(binding_key(binding) for binding in snapshot.bindings)
-    return () if same or not keys else (Enqueue(keys=keys),)
+    if same or not snapshot.bindings:
+        return ()
+    return (Enqueue(keys=tuple(sorted(binding_key(binding) for binding in snapshot.bindings))),)
 
 
 def _let_go(status: BaseModelReleaseStatus) -> bool:
@@ -105,7 +100,6 @@ def _let_go(status: BaseModelReleaseStatus) -> bool:
 def _status(
     snapshot: ReleaseSnapshot,
     order: Chain,
-    everyone: Sequence[Participant],
     deltas: Deltas,
     trial: Trial,
     *,
@@ -114,8 +108,8 @@ def _status(
     release = snapshot.release
     before = release.status
     refusal = order.refused.get(release.metadata.name)
-    wanted = _conditions(snapshot, order, everyone, deltas, trial)
-    complete = bool(everyone) and any(
+    wanted = _conditions(snapshot, order, deltas, trial)
+    complete = bool(snapshot.tally) and any(
         want.type == ReleaseConditionType.COMPLETE and want.status == "True" for want in wanted
     )
     return BaseModelReleaseStatus(
@@ -124,16 +118,19 @@ def _status(
         deltas=list(deltas.records),
         start_time=before.start_time or (timestamp(now) if refusal is None else None),
         completion_time=(before.completion_time or timestamp(now)) if complete else None,
-        bindings=_counts(everyone) if refusal is None else None,
+        bindings=_counts(snapshot.tally) if refusal is None else None,
         canaries=trial.canaries,
-        failure_samples=_samples(everyone),
+        failure_samples=[
+            FailureSample(namespace=key.namespace, name=key.name, reason=reason)
+            for key, reason in snapshot.tally.failures(MOST_SAMPLES)
+        ],
     )
 
 
-def _counts(everyone: Sequence[Participant]) -> BindingCounts:
-    at = Counter(participant.stage for participant in everyone)
+def _counts(tally: Tally) -> BindingCounts:
+    at = tally.stages
     return BindingCounts(
-        eligible=len(everyone),
+        eligible=len(tally),
         pending=at[Stage.PENDING],
         queued=at[Stage.QUEUED],
         running=at[Stage.RUNNING],
@@ -144,17 +141,9 @@ def _counts(everyone: Sequence[Participant]) -> BindingCounts:
     )
 
 
-def _samples(everyone: Sequence[Participant]) -> list[FailureSample]:
-    failed = [(participant.key, participant.failure) for participant in everyone]
-    return [FailureSample(namespace=key.namespace, name=key.name, reason=reason) for key, reason in failed if reason][
-        :MOST_SAMPLES
-    ]
-
-
 def _conditions(
     snapshot: ReleaseSnapshot,
     order: Chain,
-    everyone: Sequence[Participant],
     deltas: Deltas,
     trial: Trial,
 ) -> list[Wanted]:
@@ -168,7 +157,7 @@ def _conditions(
     accepted = true(ReleaseConditionType.ACCEPTED, Reason.ACCEPTED, _place(release))
     if release.spec.withdrawn:
         return [accepted, *_withdrawal(snapshot)]
-    complete = _complete(release, order, everyone, trial)
+    complete = _complete(snapshot, order, trial)
     lack = trial.halt or _lack(snapshot, deltas)
     if lack is None:
         return [accepted, true(ReleaseConditionType.READY, Reason.ACCEPTED, _place(release)), complete]
@@ -184,9 +173,7 @@ def _conditions(
 
 def _withdrawal(snapshot: ReleaseSnapshot) -> list[Wanted]:
     """Tell how far the bindings have come on their way back."""
-    name = snapshot.release.metadata.name
-    currents = (binding.status.current for binding in snapshot.bindings)
-    left = sum(current is not None and current.release_name == name for current in currents)
+    left = len(snapshot.tally.on_it)
     ready = true(ReleaseConditionType.READY, Reason.WITHDRAWN, "the release is withdrawn (spec.withdrawn)")
     if left:
         return [ready, false(ReleaseConditionType.COMPLETE, Reason.RETURNING, f"{left} bindings are still on it")]
@@ -213,14 +200,13 @@ def _lack(snapshot: ReleaseSnapshot, deltas: Deltas) -> Refusal | None:
     return None
 
 
-def _complete(release: BaseModelRelease, order: Chain, everyone: Sequence[Participant], trial: Trial) -> Wanted:
-    kind = ReleaseConditionType.COMPLETE
-    if not everyone:
+def _complete(snapshot: ReleaseSnapshot, order: Chain, trial: Trial) -> Wanted:
+    kind, release, tally = ReleaseConditionType.COMPLETE, snapshot.release, snapshot.tally
+    if not tally:
         return _without_bindings(release, order)
-    open_ones = sum(not participant.final for participant in everyone)
-    counts = _counts(everyone)
+    counts = _counts(tally)
     message = f"{counts.promoted} of {counts.eligible} bindings promoted"
-    if open_ones:
+    if tally.open:
         suspended = Refusal(Reason.SUSPENDED, "the release is suspended (spec.suspend)")
         held = trial.halt or (suspended if release.spec.suspend else None)
         if held is not None:

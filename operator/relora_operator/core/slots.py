@@ -1,14 +1,13 @@
 """Which bindings may have an active Job: as many as the release allows, shared fairly among namespaces."""
 
 import heapq
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease, Rollout
 from relora_operator.core.actions import Key
-from relora_operator.core.participation import Participant
+from relora_operator.core.tally import Tally, Waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,21 +35,18 @@ def pace_of(release: BaseModelRelease, profile: TrainerProfile | None = None) ->
     return Pace(in_all=in_all, in_a_namespace=in_a_namespace, in_queue=release.spec.max_queued_jobs, queued=queued)
 
 
-def grants(participants: Iterable[Participant], granted: frozenset[Key], pace: Pace) -> frozenset[Key]:
+def grants(tally: Tally, granted: frozenset[Key], pace: Pace) -> frozenset[Key]:
     """Return the bindings that hold a slot.
 
     Who has a Job keeps its slot, and who was given one and has not used it yet. Each free slot goes to the namespace
     that holds the fewest, and there to the binding of the highest priority, of equals to the oldest. Those whose Job
-    the API server refuses get what the others leave.
+    the API server refuses get what the others leave. Only who gets a slot and which namespaces wait is looked at.
     """
-    everyone = list(participants)
     room = _Room(pace)
-    for participant in everyone:
-        if participant.holds_slot:
-            room.hold(participant.key, waits=participant.suspended)
-    waiting = sorted((participant for participant in everyone if participant.wants_slot), key=_turn)
-    for refused in (False, True):
-        _give([participant.key for participant in waiting if participant.refused is refused], room, granted)
+    for key, suspended in tally.holders.items():
+        room.hold(key, waits=suspended)
+    _give(tally.waiting, room, granted)
+    _give(tally.refused, room, granted)
     return frozenset(room.keys)
 
 
@@ -62,12 +58,13 @@ class _Room:
         self.held: Counter[str] = Counter()
         self._pace = pace
         self._active: Counter[str] = Counter()
+        self._active_in_all = 0
         self._waiting = 0
 
     @property
     def is_open(self) -> bool:
         """Whether anyone may have a slot."""
-        return self._active.total() < self._pace.in_all and self._waiting < self._pace.in_queue
+        return self._active_in_all < self._pace.in_all and self._waiting < self._pace.in_queue
 
     def admits(self, namespace: str) -> bool:
         """Tell whether a binding of the namespace may have a slot."""
@@ -81,32 +78,29 @@ class _Room:
             self._waiting += 1
         else:
             self._active[key.namespace] += 1
+            self._active_in_all += 1
 
     def give(self, key: Key) -> None:
         """Count a slot for a Job that is to be created."""
         self.hold(key, waits=self._pace.queued)
 
 
-def _give(waiting: Iterable[Key], room: _Room, granted: frozenset[Key]) -> None:
+def _give(waiting: Waiting, room: _Room, granted: frozenset[Key]) -> None:
     """Give slots to those of the waiting, in their order, for whom there are any."""
-    queues: defaultdict[str, deque[Key]] = defaultdict(deque)
-    for key in waiting:
-        if key not in granted:
-            queues[key.namespace].append(key)
-        elif room.admits(key.namespace):
+    if not room.is_open:
+        return
+    for _, _, key in sorted(waiting.turns[key] for key in granted if key in waiting.turns):
+        if room.admits(key.namespace):
             room.give(key)
+    queues = {
+        namespace: (key for _, _, key in turns if key not in granted)
+        for namespace, turns in waiting.by_namespace.items()
+    }
     turns = [(room.held[namespace], namespace) for namespace in queues]
     heapq.heapify(turns)
     while turns and room.is_open:
         held, namespace = heapq.heappop(turns)
-        if not room.admits(namespace):
-            continue
-        room.give(queues[namespace].popleft())
-        if queues[namespace]:
+        first = next(queues[namespace], None) if room.admits(namespace) else None
+        if first is not None:
+            room.give(first)
             heapq.heappush(turns, (held + 1, namespace))
-
-
-def _turn(participant: Participant) -> tuple[int, str, Key]:
-    """Sort key within a namespace."""
-    binding = participant.binding
-    return -(binding.spec.priority or 0), binding.metadata.creation_timestamp, participant.key

@@ -1,5 +1,6 @@
 """What a decision knows: everything that was gathered for one key, at one moment."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from relora_contract.api.binding import AdapterBinding
@@ -9,6 +10,7 @@ from relora_contract.api.server import AdapterServer
 from relora_operator.core.actions import Key
 from relora_operator.core.observed import JobView, NamespaceView, TargetView
 from relora_operator.core.refusals import Refusals
+from relora_operator.core.tally import Tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +21,17 @@ class ReleaseSnapshot:
     family: tuple[BaseModelRelease, ...]
     """Every release of the same model, this one included, and the releases that they name in `supersedes`."""
     profile: TrainerProfile | None
-    bindings: tuple[AdapterBinding, ...]
-    """Every binding of the model."""
-    namespaces: dict[str, NamespaceView]
+    bindings: Collection[AdapterBinding]
+    """Every binding of the model, in any order."""
+    tally: Tally
+    """What is to be known of those that take part."""
     delta_jobs: tuple[JobView, ...]
     """Delta Jobs owned by the release."""
     operator_namespace: str
     granted: frozenset[Key] = frozenset()
     """The bindings that hold a slot of the release at the moment."""
-    servers: tuple[AdapterServer, ...] = ()
-    """Every server of the model."""
-    profiles: dict[str, TrainerProfile] = field(default_factory=dict)
-    """By name; those that the family's releases name."""
+    servers: Collection[AdapterServer] = ()
+    """Every server of the model, in any order."""
     refusals: Refusals = field(default_factory=dict)
     """Delta Jobs that the API server refused."""
 

@@ -20,6 +20,7 @@ from relora_operator.loop.grants import Grants
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.rollout import describe_rollout
 from relora_operator.loop.state import State, server_id, target_id
+from relora_operator.loop.tallies import Tallies
 
 Snapshot = ReleaseSnapshot | BindingSnapshot | ServerSnapshot
 
@@ -36,6 +37,7 @@ class Gatherer:
     client: Client
     grants: Grants
     refusals: RefusalMemory
+    tallies: Tallies
     operator_namespace: str
 
     async def gather(self, key: Key) -> Snapshot | None:
@@ -57,19 +59,18 @@ class Gatherer:
                 return await self._of_server(server) if server else None
 
     def _of_release(self, release: BaseModelRelease) -> ReleaseSnapshot:
-        bindings = self.state.bindings.find("model", release.spec.model)
-        family = self._family(release.spec.model)
+        model = release.spec.model
+        family = self._family(model)
         return ReleaseSnapshot(
             release=release,
             family=family,
-            profiles=self._profiles(family),
             profile=self.state.profiles.get("", release.spec.profile_ref.name),
-            bindings=bindings,
-            namespaces=self._namespaces(binding.metadata.namespace for binding in bindings),
+            bindings=self.state.bindings.under("model", model),
+            tally=self.tallies.of(release, family, self._profiles(family)),
             delta_jobs=self._jobs(release_key(release), release.metadata.uid),
             operator_namespace=self.operator_namespace,
             granted=self.grants.of(release.metadata.name),
-            servers=self.state.servers.find("model", release.spec.model),
+            servers=self.state.servers.under("model", model),
             refusals=self.refusals.of(release_key(release)),
         )
 

@@ -15,7 +15,6 @@ from relora_operator.core.actions import (
     EmitEvent,
     Key,
     Plan,
-    SetJobTtl,
 )
 from relora_operator.core.decide import Decisions
 from relora_operator.kube.errors import (
@@ -118,6 +117,7 @@ class Reconciler:
         self.executor.refusals.clear(key)
         if key.kind == "BaseModelRelease":
             self.executor.grants.clear(key.name)
+            self.gatherer.tallies.forget(key.name)
 
     async def _refused(self, key: Key, error: KubeError) -> None:
         pause = self.queue.retry(key, at_least_seconds=max(REFUSED_PAUSE_SECONDS, error.retry_after_seconds or 0.0))
@@ -137,5 +137,9 @@ class Reconciler:
 
 
 def _acts_on_the_cluster(plan: Plan) -> bool:
-    """Tell whether the plan touches more than statuses: those are guarded by their resourceVersion alone."""
-    return any(isinstance(action, CreateJob | DeleteJob | SetJobTtl | ApplyServingSet) for action in plan.actions)
+    """Tell whether the plan rests on more than what its writes are guarded by.
+
+    A status is guarded by its resourceVersion. The time to live of a Job that has ended needs no guard: what has
+    ended and is recorded stays so.
+    """
+    return any(isinstance(action, CreateJob | DeleteJob | ApplyServingSet) for action in plan.actions)

@@ -3,13 +3,14 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.builders import at, make_binding, make_profile, make_release
+from fleet.builders import at, make_binding, make_profile, make_release, tally_from
 from relora_operator.core.actions import Key
 from relora_operator.core.attempts import LONGEST_BACKOFF_SECONDS, ready_at
 from relora_operator.core.lineage import chain
 from relora_operator.core.pairs import baseline
 from relora_operator.core.participation import Participant
-from relora_operator.core.slots import UNLIMITED, Pace, grants, pace_of
+from relora_operator.core.slots import UNLIMITED, Pace, pace_of
+from relora_operator.core.slots import grants as grants_of
 
 ORDER = chain("tiny", [make_release("r1"), make_release("r2", "r1")])
 
@@ -23,6 +24,10 @@ def participant(
     start = baseline(binding, ORDER)
     assert start is not None
     return Participant(binding=binding, start=start, release="r2")
+
+
+def grants(everyone: list[Participant], granted: frozenset[Key], limits: Pace) -> frozenset[Key]:
+    return grants_of(tally_from(everyone), granted, limits)
 
 
 def pace(in_all: int, in_a_namespace: int | None = None) -> Pace:

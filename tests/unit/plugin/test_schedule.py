@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.builders import MODEL, BindingBuilder, make_binding, make_release
+from fleet.builders import MODEL, BindingBuilder, make_binding, make_release, tally_from
 from relora_kubectl.schedule import Task, schedule
 from relora_operator.core.actions import Key
 from relora_operator.core.lineage import chain
@@ -39,7 +39,7 @@ def given_by_the_operator(builders: dict[Key, BindingBuilder], tasks: dict[Key, 
         waiting = {key for key in tasks.keys() - started.keys() if tasks[key].ready_seconds <= now}
         everyone = [participant(builders[key].pursuing("r2").with_job()) for key in sorted(running)]
         everyone += [participant(builders[key].told("UpToDate", Reason.QUEUED)) for key in sorted(waiting)]
-        chosen = grants(everyone, frozenset(running), pace)
+        chosen = grants(tally_from(everyone), frozenset(running), pace)
         started |= {key: float(now) for key in chosen - running}
     return started
 

@@ -8,7 +8,7 @@ import pytest
 
 from controller.world import World, binding
 from relora_contract.api.binding import AdapterBindingStatus
-from relora_operator.core.actions import Action, CreateJob, Key, Plan, WriteStatus
+from relora_operator.core.actions import Action, CreateJob, Key, Plan, SetJobTtl, WriteStatus
 from relora_operator.core.decide import Decisions
 from relora_operator.core.reasons import Reason
 from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerSnapshot
@@ -24,6 +24,7 @@ from relora_operator.loop.grants import Grants
 from relora_operator.loop.live import LiveReader
 from relora_operator.loop.reconcile import Reconciler
 from relora_operator.loop.refusals import RefusalMemory
+from relora_operator.loop.tallies import Tallies
 
 NOW = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ONE = Key("AdapterBinding", "team", "one")
@@ -59,6 +60,7 @@ class Loop:
                 client=client,
                 grants=self.grants,
                 refusals=self.refusals,
+                tallies=Tallies(world.state),
                 operator_namespace="relora-system",
             ),
             executor=Executor(
@@ -149,6 +151,28 @@ async def test_a_job_is_decided_on_again_after_a_live_look(loop: Loop) -> None:
 
     assert world.transport.writes == [], "a Job that the watch had not told of was made again"
     assert [job.name for job in loop.snapshots[-1].jobs] == ["one-1"]
+
+
+async def test_a_plan_that_begins_with_the_status_reads_the_jobs_alone_and_starts_none_when_that_is_refused(
+    loop: Loop,
+) -> None:
+    world = loop.world
+    loop.decide = lambda snapshot: Plan(actions=(status(snapshot), CREATE))
+    world.transport.failures["PATCH", STATUS_PATH] = ConflictError("changed", status=409)
+
+    await loop.work(ONE)
+
+    before = [sent for sent in world.transport.sent if sent.verb == "GET"][:1]
+    assert [sent.path for sent in before] == [JOBS.path("team")]
+    assert world.transport.writes == [("PATCH", STATUS_PATH)]
+
+
+async def test_a_time_to_live_needs_no_live_look(loop: Loop) -> None:
+    loop.decide = plan(SetJobTtl(namespace="team", name="one-1", uid="j", seconds=3600))
+
+    await loop.work(ONE)
+
+    assert [sent.verb for sent in loop.world.transport.sent] == ["PATCH"]
 
 
 async def test_an_object_that_is_gone_by_the_live_look_is_left_alone(loop: Loop) -> None:
