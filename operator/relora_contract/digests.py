@@ -24,17 +24,12 @@ def canonical_json(value: JsonValue) -> bytes:
 
 
 def _refuse_floats(value: JsonValue) -> None:
-    match value:
-        case float():
-            raise TypeError(f"{value!r} is a float; canonical JSON carries decimal strings")
-        case dict():
-            for item in value.values():
-                _refuse_floats(item)
-        case list():
-            for item in value:
-                _refuse_floats(item)
-        case _:
-            pass
+    if isinstance(value, float):
+        raise TypeError(f"{value!r} is a float; canonical JSON carries decimal strings")
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        if not isinstance(part, str):
+            _refuse_floats(part)
 
 
 def sha256_digest(data: bytes) -> str:

@@ -1,6 +1,7 @@
 """What one workload serves, and with which engine. The set travels in an annotation of the workload's pod template."""
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field
@@ -38,11 +39,15 @@ class ServingSet(Model):
         """Return the set with its adapters in canonical order."""
         return cls(release=release, base=base, adapters=sorted(adapters, key=lambda adapter: adapter.name))
 
-    def to_annotation(self) -> str:
-        """Return the canonical JSON that the annotation carries."""
+    @cached_property
+    def _text(self) -> str:
         return canonical_json(self.to_json()).decode()
 
-    @property
+    def to_annotation(self) -> str:
+        """Return the canonical JSON that the annotation carries."""
+        return self._text
+
+    @cached_property
     def digest(self) -> str:
         """Digest of the annotation's value."""
         return sha256_digest(self.to_annotation().encode())

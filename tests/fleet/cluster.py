@@ -45,7 +45,8 @@ class Cluster(World):
         raise NotSettledError([str(write)[:300] for write in self.writes[-6:]])
 
     def _is_quiet(self, key: Key) -> bool:
-        held = [self.now, *self.namespaces.values(), *self.profiles.values(), *parts(self.snapshot(key))]
+        tallied = () if key.kind != "BaseModelRelease" else (*self.bindings.values(), *self.namespaces.values())
+        held = [self.now, *self.profiles.values(), *tallied, *parts(self.snapshot(key))]
         known = self.at_rest.get(key)
         if known is not None and len(known) == len(held) and all(map(_same, known, held)):
             return True

@@ -221,15 +221,13 @@ class World:
         family = tuple(self.releases.values())
         if key.kind == "BaseModelRelease":
             release = self.releases[key.name]
-            bindings = tuple(self.bindings.values())
             order = chain(release.spec.model, family)
             participation = Participation(release=key.name, chain=order, profiles=self.profiles)
             return ReleaseSnapshot(
                 release=release,
                 family=family,
                 profile=self.profiles.get(release.spec.profile_ref.name),
-                bindings=bindings,
-                tally=tally_of(participation, bindings, self.namespaces),
+                tally=tally_of(participation, self.bindings.values(), self.namespaces),
                 delta_jobs=self._jobs_of(release.metadata.uid),
                 operator_namespace=OPERATOR_NAMESPACE,
                 granted=self.grants.get(key.name, frozenset()),

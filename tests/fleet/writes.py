@@ -39,13 +39,11 @@ def execute(world: World, action: Action) -> bool:
             again_at = world.now + timedelta(seconds=PAUSE_SECONDS)
             world.refusals[action.owner, action.name] = JobRefusal(status=status, answer=answer, again_at=again_at)
             return True
-        case WriteStatus() | CreateJob() | DeleteJob() | SetJobTtl() | ApplyServingSet():
+        case _:
             done = _write(world, action)
             if done:
                 world.writes.append(action)
             return done
-        case _:
-            return True
 
 
 def _write(world: World, action: WriteStatus | CreateJob | DeleteJob | SetJobTtl | ApplyServingSet) -> bool:

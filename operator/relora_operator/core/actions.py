@@ -90,19 +90,15 @@ class GrantSlots:
     bindings: frozenset[Key]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Enqueue:
-    """Reconcile another key, because what this one wrote concerns it."""
-
-    keys: tuple[Key, ...]
-
-
-Action = CreateJob | DeleteJob | SetJobTtl | ApplyServingSet | WriteStatus | EmitEvent | GrantSlots | Enqueue
+Action = CreateJob | DeleteJob | SetJobTtl | ApplyServingSet | WriteStatus | EmitEvent | GrantSlots
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The actions of one decision, in order, and when to look again although nothing happened."""
+    """The actions of one decision, in order, and when to look again although nothing happened.
+
+    Whom its writes concern it does not say: that follows from what changed, whoever changed it.
+    """
 
     actions: tuple[Action, ...] = ()
     requeue_after_seconds: float | None = None

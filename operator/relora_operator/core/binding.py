@@ -5,7 +5,7 @@ from datetime import datetime
 
 from relora_contract.api.binding import AdapterBinding, AdapterBindingStatus, BindingConditionType, CurrentPair
 from relora_contract.api.release import BaseModelRelease
-from relora_operator.core.actions import Action, CreateJob, Enqueue, Key, Plan, WriteStatus
+from relora_operator.core.actions import Action, CreateJob, Plan, WriteStatus
 from relora_operator.core.attempts import active, jobs_of
 from relora_operator.core.binding_conditions import Outlook, conditions
 from relora_operator.core.brakes import brake_of
@@ -14,7 +14,7 @@ from relora_operator.core.choice import choose, unapproved_release, upgrade_targ
 from relora_operator.core.cleanup import deletion, ends, expiries
 from relora_operator.core.conditions import merged, transitions
 from relora_operator.core.lineage import Chain, chain
-from relora_operator.core.membership import binding_key, server_key
+from relora_operator.core.membership import binding_key
 from relora_operator.core.next_job import Next, next_job
 from relora_operator.core.obstacles import Obstacle
 from relora_operator.core.pairs import Pair, baseline, offer, recognized
@@ -131,7 +131,6 @@ def _plan(snapshot: BindingSnapshot, outlook: Outlook, following: Next, progress
     actions.extend(_job_actions(snapshot, status, following, progress))
     if status != before:
         actions.extend(transitions(key, before.conditions, status.conditions, FOLLOWED))
-        actions.append(Enqueue(keys=tuple(_concerned(snapshot, before, status))))
     return Plan(actions=tuple(actions), requeue_after_seconds=_seconds_until(following.waiting, now))
 
 
@@ -159,20 +158,6 @@ def _job_actions(
         yield CreateJob(
             owner=binding_key(snapshot.binding), namespace=create.namespace, name=create.name, manifest=create.manifest
         )
-
-
-def _concerned(snapshot: BindingSnapshot, before: AdapterBindingStatus, after: AdapterBindingStatus) -> Iterator[Key]:
-    """Yield whom a changed status concerns: the releases that count the binding, and its server."""
-    releases = {
-        record.release_name
-        for status in (before, after)
-        for record in (status.current, status.candidate)
-        if record is not None
-    }
-    yield from (Key("BaseModelRelease", "", name) for name in sorted(releases))
-    server = server_key(snapshot.binding)
-    if server is not None:
-        yield server
 
 
 def _seconds_until(waiting: Obstacle | None, now: datetime) -> float | None:

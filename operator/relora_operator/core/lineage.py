@@ -6,9 +6,11 @@ A release that was accepted stays so when its predecessors are deleted: pruning 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from relora_contract.api.meta import ConditionStatus
 from relora_contract.api.release import BaseModelRelease, ReleaseConditionType
+from relora_contract.artifacts import ArtifactRef
 from relora_contract.scalars import Timestamp
 from relora_operator.core.reasons import Reason
 from relora_operator.core.times import moment
@@ -30,6 +32,14 @@ class Chain:
     refused: dict[str, Refusal]
     known: dict[str, BaseModelRelease]
     """Every release of the model by name, accepted or not."""
+
+    @cached_property
+    def bases(self) -> dict[str, ArtifactRef]:
+        """The weights of every release of the model where they lie now: each binding asks for them several times."""
+        return {
+            name: ArtifactRef(uri=release.spec.weights.uri, digest=release.spec.weights.digest)
+            for name, release in self.known.items()
+        }
 
     def accepts(self, name: str) -> bool:
         """Tell whether the release is on the chain."""

@@ -61,8 +61,12 @@ def membership(
     present = [binding for binding in bindings if not _leaving(binding, namespaces)]
     seated = {(adapter.name, adapter.digest) for adapter in live.adapters} if live is not None else set()
     named = [(served_name(binding, server.metadata.namespace), binding) for binding in present]
+    admitted = {
+        namespace: _admitted(server, namespace, namespaces)
+        for namespace in {binding.metadata.namespace for binding in present}
+    }
     for name, binding in sorted(named, key=lambda pair: _rank(pair[1], pair[0], seated)):
-        refusal = _refusal(server, binding, namespaces)
+        refusal = _refusal(server, binding, admitted=admitted[binding.metadata.namespace])
         if refusal is None and name in members:
             refusal = Refusal(
                 Reason.SERVED_NAME_CONFLICT, f"{name} is already the name of {_told(members[name].binding, binding)}"
@@ -93,16 +97,16 @@ def _leaving(binding: AdapterBinding, namespaces: Mapping[str, NamespaceView]) -
 def _rank(binding: AdapterBinding, name: str, seated: set[tuple[str, str]]) -> tuple[bool, str, str, str]:
     """Sort key: those who are served come first, then the older ones."""
     metadata, current = binding.metadata, binding.status.current
-    served = current is not None and (name, current.adapter.digest) in seated
+    served = current is not None and bool(seated) and (name, current.adapter.digest) in seated
     return not served, metadata.creation_timestamp, metadata.namespace, metadata.name
 
 
-def _refusal(server: AdapterServer, binding: AdapterBinding, namespaces: Mapping[str, NamespaceView]) -> Refusal | None:
+def _refusal(server: AdapterServer, binding: AdapterBinding, *, admitted: bool) -> Refusal | None:
     if binding.spec.model != server.spec.model:
         return Refusal(
             Reason.MODEL_MISMATCH, f"AdapterServer {server.metadata.name} serves the model {server.spec.model}"
         )
-    if not _admitted(server, binding.metadata.namespace, namespaces):
+    if not admitted:
         return Refusal(
             Reason.NOT_ADMITTED,
             f"AdapterServer {server.metadata.namespace}/{server.metadata.name} does not admit bindings of this "

@@ -30,12 +30,12 @@ def weights_ref(release: BaseModelRelease) -> ArtifactRef:
 def source_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
     """Return the pair that the tenant pinned; None while its release does not exist."""
     source = binding.spec.source
-    release = chain.known.get(source.release_name)
-    if release is None:
+    base = chain.bases.get(source.release_name)
+    if base is None:
         return None
     return Pair(
         release=source.release_name,
-        base=weights_ref(release),
+        base=base,
         adapter=ArtifactRef(uri=source.uri, digest=source.digest),
     )
 
@@ -69,9 +69,8 @@ def _recorded(pair: CurrentPair, chain: Chain) -> Pair:
 
 def base_now(release_name: str, recorded: ArtifactRef, chain: Chain) -> ArtifactRef:
     """Return a recorded base where its release says that it lies now; the digest stays the recorded one."""
-    release = chain.known.get(release_name)
-    moved = release is not None and release.spec.weights.digest == recorded.digest
-    return weights_ref(release) if release is not None and moved else recorded
+    base = chain.bases.get(release_name)
+    return base if base is not None and base.digest == recorded.digest else recorded
 
 
 def baseline(binding: AdapterBinding, chain: Chain) -> Pair | None:
@@ -141,14 +140,25 @@ def offer(binding: AdapterBinding, release_name: str, chain: Chain) -> Pair | No
     what was in use there comes before them. A pair of which the base's digest is not that of the release is offered
     to nobody.
     """
-    release, current = chain.known.get(release_name), binding.status.current
-    back = earlier_pairs(binding, chain) if current is not None and current.release_name != release_name else ()
-    for pair in (*back, source_pair(binding, chain), passed_pair(binding, chain), promoted_pair(binding, chain)):
-        if pair is None or pair.release != release_name:
-            continue
-        if release is None or pair.base.digest == release.spec.weights.digest:
-            return pair
-    return None
+    base = chain.bases.get(release_name)
+    pairs = _pairs_for(binding, release_name, chain)
+    return next((pair for pair in pairs if base is None or pair.base.digest == base.digest), None)
+
+
+def _pairs_for(binding: AdapterBinding, release_name: str, chain: Chain) -> Iterator[Pair]:
+    """Yield what a binding has for one release; a server asks all of its members, so that no other pair is made."""
+    status = binding.status
+    current, candidate = status.current, status.candidate
+    if current is not None and current.release_name != release_name:
+        yield from (_recorded(pair, chain) for pair in status.history if pair.release_name == release_name)
+    pinned = source_pair(binding, chain) if binding.spec.source.release_name == release_name else None
+    if pinned is not None:
+        yield pinned
+    passed = passed_pair(binding, chain) if candidate is not None and candidate.release_name == release_name else None
+    if passed is not None:
+        yield passed
+    if current is not None and current.release_name == release_name:
+        yield _recorded(current, chain)
 
 
 def recognized(binding: AdapterBinding, served: Pair) -> Pair | None:

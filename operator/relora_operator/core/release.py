@@ -9,12 +9,11 @@ from relora_contract.api.release import (
     FailureSample,
     ReleaseConditionType,
 )
-from relora_operator.core.actions import Action, CreateJob, Enqueue, GrantSlots, Key, Plan, WriteStatus
+from relora_operator.core.actions import Action, CreateJob, GrantSlots, Key, Plan, WriteStatus
 from relora_operator.core.budget import Trial, started_at, tried
-from relora_operator.core.conditions import Wanted, false, holds, merged, transitions, true
+from relora_operator.core.conditions import Wanted, false, merged, transitions, true
 from relora_operator.core.deltas import Deltas, abandoned, advance
 from relora_operator.core.lineage import Chain, Refusal, chain
-from relora_operator.core.membership import binding_key
 from relora_operator.core.participation import Stage
 from relora_operator.core.reasons import Reason
 from relora_operator.core.refusals import recorded
@@ -70,7 +69,6 @@ def decide_release(snapshot: ReleaseSnapshot, now: datetime) -> Plan:
     actions.extend(_granted(snapshot, slots))
     if changed:
         actions.extend(transitions(key, release.status.conditions, status.conditions, FOLLOWED))
-        actions.extend(_told(snapshot, status))
     times = [time for time in (deltas.look_again_at, trial.look_again_at) if time is not None]
     seconds = max(1.0, (min(times) - now).total_seconds()) if times else None
     return Plan(actions=tuple(actions), requeue_after_seconds=seconds)
@@ -80,21 +78,6 @@ def _granted(snapshot: ReleaseSnapshot, slots: frozenset[Key]) -> tuple[Action, 
     if slots == snapshot.granted:
         return ()
     return (GrantSlots(release=snapshot.release.metadata.name, bindings=slots),)
-
-
-def _told(snapshot: ReleaseSnapshot, status: BaseModelReleaseStatus) -> tuple[Action, ...]:
-    """Wake every binding of the model when what it reads of the release changed."""
-    before = snapshot.release.status
-    kinds = (ReleaseConditionType.ACCEPTED, ReleaseConditionType.HALTED)
-    same = all(holds(before.conditions, kind) == holds(status.conditions, kind) for kind in kinds)
-    same = same and before.deltas == status.deltas and _let_go(before) == _let_go(status)
-    if same or not snapshot.bindings:
-        return ()
-    return (Enqueue(keys=tuple(sorted(binding_key(binding) for binding in snapshot.bindings))),)
-
-
-def _let_go(status: BaseModelReleaseStatus) -> bool:
-    return status.canaries is not None and status.canaries.passed_time is not None
 
 
 def _status(

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from relora_contract.api.server import AdapterServer, AdapterServerStatus, Blocker, ServerConditionType
 from relora_contract.serving import ServingSet
-from relora_operator.core.actions import Action, ApplyServingSet, Enqueue, Key, Plan, WriteStatus
+from relora_operator.core.actions import Action, ApplyServingSet, Key, Plan, WriteStatus
 from relora_operator.core.brakes import brake
 from relora_operator.core.conditions import merged, transitions
 from relora_operator.core.lineage import Chain, Refusal, chain
-from relora_operator.core.membership import Member, binding_key, membership
+from relora_operator.core.membership import Member, membership
 from relora_operator.core.reasons import Reason
 from relora_operator.core.rollout import Rollout, recorded
 from relora_operator.core.server_conditions import Report, conditions
@@ -105,8 +105,6 @@ def _plan(snapshot: ServerSnapshot, rollout: Rollout, status: AdapterServerStatu
         )
     if changed:
         actions.extend(transitions(key, before.conditions, status.conditions, FOLLOWED))
-        keys = tuple(sorted(binding_key(binding) for binding in snapshot.members))
-        actions.extend([Enqueue(keys=keys)] if keys else [])
     look = rollout.look_again_at
     return Plan(
         actions=tuple(actions),

@@ -1,6 +1,7 @@
 """What a binding sees of its server: its seat, the pair that is promoted under its name, and what is on the way."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pydantic import ValidationError
 
@@ -29,10 +30,14 @@ SERVER_WIDE = (
 
 def live_set(target: TargetView | None) -> ServingSet | None:
     """Return the set in the target's annotation; None when there is none that can be read."""
-    if target is None or target.serving_set is None:
-        return None
+    return _read(target.serving_set) if target is not None and target.serving_set is not None else None
+
+
+@lru_cache(maxsize=128)
+def _read(annotation: str) -> ServingSet | None:
+    """Parse a set; every member of a server asks for the same one, most of them at about the same time."""
     try:
-        return ServingSet.model_validate_json(target.serving_set)
+        return ServingSet.model_validate_json(annotation)
     except ValidationError:
         return None
 

@@ -21,8 +21,6 @@ class ReleaseSnapshot:
     family: tuple[BaseModelRelease, ...]
     """Every release of the same model, this one included, and the releases that they name in `supersedes`."""
     profile: TrainerProfile | None
-    bindings: Collection[AdapterBinding]
-    """Every binding of the model, in any order."""
     tally: Tally
     """What is to be known of those that take part."""
     delta_jobs: tuple[JobView, ...]

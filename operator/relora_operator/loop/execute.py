@@ -1,7 +1,6 @@
 """Carries out a plan, action by action, and stops at the first that fails."""
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +15,6 @@ from relora_operator.core.actions import (
     CreateJob,
     DeleteJob,
     EmitEvent,
-    Enqueue,
     GrantSlots,
     Key,
     Plan,
@@ -73,19 +71,13 @@ class Executor:
     async def _carry_out(self, action: Action) -> bool:
         match action:
             case GrantSlots():
-                self._enqueue(self.grants.replace(action.release, action.bindings))
-                return False
-            case Enqueue():
-                self._enqueue(action.keys)
+                for key in sorted(self.grants.replace(action.release, action.bindings)):
+                    self.queue.add_soon(key)
                 return False
             case EmitEvent():
                 return await self.events.emit(action, self.state.uid(action.key))
             case _:
                 return await self._write(action)
-
-    def _enqueue(self, keys: Iterable[Key]) -> None:
-        for key in sorted(keys):
-            self.queue.add_soon(key)
 
     async def _write(self, action: CreateJob | DeleteJob | SetJobTtl | ApplyServingSet | WriteStatus) -> bool:
         match action:

@@ -42,6 +42,29 @@ def concerned(state: State, change: AnyChange) -> set[Key]:
     }
 
 
+def is_progress(change: AnyChange) -> bool:
+    """Tell whether a binding only came further on its way: its server shows that, and decides nothing by it.
+
+    Of the five statuses that a binding has on its way to a release, three are of this sort; and a server reads all of
+    its bindings.
+    """
+    old, new = change.old, change.new
+    if not isinstance(old, AdapterBinding) or not isinstance(new, AdapterBinding):
+        return False
+    return _read_by_the_server(old) == _read_by_the_server(new)
+
+
+def _read_by_the_server(binding: AdapterBinding) -> tuple[object, ...]:
+    metadata, status, candidate = binding.metadata, binding.status, binding.status.candidate
+    outcome = (
+        (candidate.release_name, candidate.base, candidate.adapter, candidate.reason, candidate.end_time)
+        if candidate is not None
+        else None
+    )
+    pairs = (status.current, status.superseded, status.history)
+    return metadata.uid, metadata.deletion_timestamp, binding.spec, pairs, outcome
+
+
 _Any = (
     BaseModelRelease
     | AdapterBinding

@@ -65,7 +65,6 @@ class Gatherer:
             release=release,
             family=family,
             profile=self.state.profiles.get("", release.spec.profile_ref.name),
-            bindings=self.state.bindings.under("model", model),
             tally=self.tallies.of(release, family, self._profiles(family)),
             delta_jobs=self._jobs(release_key(release), release.metadata.uid),
             operator_namespace=self.operator_namespace,

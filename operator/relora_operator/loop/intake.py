@@ -4,9 +4,12 @@ from relora_operator.kube.errors import JsonObject
 from relora_operator.kube.parse import identity
 from relora_operator.kube.resources import ResourceType
 from relora_operator.loop.cache import version_of
-from relora_operator.loop.fanout import AnyChange, concerned
+from relora_operator.loop.fanout import AnyChange, concerned, is_progress
 from relora_operator.loop.queue import WorkQueue
 from relora_operator.loop.state import State
+
+PROGRESS_PAUSE_SECONDS = 5.0
+"""How far behind a server's account of what its bindings wait for may be."""
 
 
 class Intake:
@@ -44,6 +47,8 @@ class Intake:
         for key in concerned(self._state, change):
             if key.kind == resource.kind:
                 self._queue.add(key)
+            elif key.kind == "AdapterServer" and is_progress(change):
+                self._queue.add_after(key, PROGRESS_PAUSE_SECONDS)
             else:
                 self._queue.add_soon(key)
         return True

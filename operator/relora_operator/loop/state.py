@@ -79,6 +79,7 @@ class State:
         self.pods: Cache[PodRecord] = Cache(PODS, parse_pod, {"owner": lambda pod: filter(None, (pod.owner_uid,))})
         self.targets: Cache[TargetRecord] = Cache(DEPLOYMENTS, parse_target)
         self.namespaces: Cache[NamespaceView] = Cache(NAMESPACES, parse_namespace)
+        self._by_kind = {cache.resource.kind: cache for cache in self.caches}
 
     @property
     def caches(self) -> tuple[AnyCache, ...]:
@@ -96,7 +97,7 @@ class State:
 
     def cache_of(self, resource: ResourceType) -> AnyCache:
         """Return the cache of a watched resource."""
-        return next(cache for cache in self.caches if cache.resource == resource)
+        return self._by_kind[resource.kind]
 
     def uid(self, key: Key) -> str | None:
         """Return the uid of the object that `key` names, or None."""

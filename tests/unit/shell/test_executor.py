@@ -11,7 +11,6 @@ from relora_operator.core.actions import (
     CreateJob,
     DeleteJob,
     EmitEvent,
-    Enqueue,
     GrantSlots,
     Key,
     Plan,
@@ -27,7 +26,6 @@ from relora_operator.loop.refusals import RefusalMemory
 
 NOW = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ONE = Key("AdapterBinding", "team", "one")
-TWO = Key("AdapterBinding", "team", "two")
 JOBS_PATH = "/apis/batch/v1/namespaces/team/jobs"
 STATUS_PATH = "/apis/relora.dev/v1alpha1/namespaces/team/adapterbindings/one/status"
 
@@ -183,12 +181,9 @@ async def test_an_event_that_fails_stops_nothing(executor: Executor, world: Worl
     assert await executor.execute(Plan(actions=(event, CREATE))) == 1
 
 
-async def test_new_slots_and_named_keys_are_enqueued(executor: Executor, world: World) -> None:
+async def test_new_slots_wake_those_who_got_them(executor: Executor, world: World) -> None:
     await world.settle()
 
     await executor.execute(Plan(actions=(GrantSlots(release="tiny-r2", bindings=frozenset({ONE})),)))
     assert await world.queued() == {ONE}
     assert executor.grants.holds(ONE)
-
-    await executor.execute(Plan(actions=(Enqueue(keys=(TWO,)),)))
-    assert await world.queued() == {TWO}

@@ -1,15 +1,26 @@
 from typing import Any
 
+import pytest
+
 from controller.world import World, binding, deployment
 from relora_contract.wellknown import API_VERSION
 from relora_operator.core.actions import Key
 from relora_operator.kube.resources import BINDINGS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, PROFILES, RELEASES, SERVERS
+from relora_operator.loop.queue import LEAST_PAUSE_SECONDS
 from samples import kinds
+from samples.kinds import digest
 
 R1, R2 = (Key("BaseModelRelease", "", f"tiny-{name}") for name in ("r1", "r2"))
 ONE, TWO = (Key("AdapterBinding", "team", name) for name in ("one", "two"))
 SERVER = Key("AdapterServer", "serving", "vllm")
 ALL = {R1, R2, ONE, TWO, SERVER}
+ADAPTER = {"uri": "s3://adapters/one", "digest": digest("adapter of one")}
+CANDIDATE: dict[str, Any] = {
+    **{name: digest(name) for name in ("requestDigest", "gatesDigest", "image")},
+    "releaseName": "tiny-r2",
+    "base": ADAPTER,
+}
+TOLD = {"type": "UpToDate", "status": "False", "reason": "Queued", "lastTransitionTime": "2026-11-01T10:00:00Z"}
 
 
 def release_status(**status: object) -> dict[str, Any]:
@@ -210,3 +221,34 @@ async def test_a_promoted_set_concerns_every_member(world: World) -> None:
     world.put(SERVERS, {**kinds.server("vllm", "serving"), "status": {"current": current}}, version=2)
 
     assert await world.queued() == {SERVER, ONE, TWO}
+
+
+@pytest.mark.parametrize(
+    ("status", "soon"),
+    [
+        ({"conditions": [TOLD]}, False),
+        ({"candidate": CANDIDATE | {"jobRef": {"name": "one-1"}}}, False),
+        ({"candidate": CANDIDATE | {"adapter": ADAPTER}}, True),
+        ({"candidate": CANDIDATE | {"reason": "GateFailed"}}, True),
+        ({"current": {"releaseName": "tiny-r2", "base": ADAPTER, "adapter": ADAPTER}}, True),
+    ],
+)
+async def test_how_far_a_binding_is_reaches_its_server_later_than_what_it_decides_by(
+    world: World, *, status: dict[str, Any], soon: bool
+) -> None:
+    world.fill()
+    world.put(BINDINGS, {**binding("one"), "status": {"candidate": CANDIDATE}}, version=2)
+    await world.settle()
+
+    world.put(BINDINGS, {**binding("one"), "status": {"candidate": CANDIDATE} | status}, version=3)
+    world.seconds[0] += LEAST_PAUSE_SECONDS
+    world.queue._move_due()
+
+    assert (SERVER in {await take(world) for _ in range(len(world.queue))}) is soon
+    assert soon or SERVER in await world.queued()
+
+
+async def take(world: World) -> Key:
+    key, _ = await world.queue.take()
+    world.queue.done(key)
+    return key
