@@ -74,12 +74,20 @@ def binding_history(binding: AdapterBinding) -> HistoryView:
 
 
 def server_history(server: AdapterServer) -> HistoryView:
-    """Return what a server's status records: the set on its way, the present one, earlier ones, failed ones."""
+    """Return what a server's status records: the set on its way, the present one, earlier ones, failed ones.
+
+    What the fallback workload has for members that stayed behind follows, in the same order.
+    """
     status = server.status
     entries = [_arriving(status.candidate)] if status.candidate is not None else []
     entries += [_served("current", status.current)] if status.current is not None else []
     entries += [_served("previous", status.previous)] if status.previous is not None else []
     entries += [_rolled_back(failed) for failed in reversed(status.rolled_back)]
+    if status.fallback is not None:
+        there = status.fallback
+        entries += [_arriving(there.candidate, "fallback")] if there.candidate is not None else []
+        entries += [_served("fallback", there.current)] if there.current is not None else []
+        entries += [_rolled_back(failed, "fallback") for failed in reversed(there.rolled_back)]
     told = find(status.conditions, ServerConditionType.UP_TO_DATE)
     return HistoryView(
         kind=server.resource.kind,
@@ -155,9 +163,9 @@ def _served(record: str, served: ServedSet) -> Entry:
     )
 
 
-def _arriving(candidate: CandidateSet) -> Entry:
+def _arriving(candidate: CandidateSet, record: str = "candidate") -> Entry:
     return Entry(
-        record="candidate",
+        record=record,
         release_name=candidate.release_name,
         digest=candidate.set_digest,
         adapters=candidate.adapters,
@@ -167,9 +175,9 @@ def _arriving(candidate: CandidateSet) -> Entry:
     )
 
 
-def _rolled_back(failed: RolledBackSet) -> Entry:
+def _rolled_back(failed: RolledBackSet, record: str = "rolled back") -> Entry:
     return Entry(
-        record="rolled back",
+        record=record,
         release_name=failed.release_name,
         digest=failed.set_digest,
         state="RolledBack",

@@ -111,7 +111,8 @@ def _when(move: ServerMove) -> str:
     if move.stalled is not None:
         return f"no: {move.stalled.reason}: {move.stalled.message}"
     if move.kept_by:
-        return f"no: {', '.join(f'{full_name(one.namespace, one.name)} ({one.reason})' for one in move.kept_by)}"
+        named = ", ".join(f"{full_name(one.namespace, one.name)} ({one.reason})" for one in move.kept_by)
+        return f"when their time is over, without {named}" if move.splits else f"no: {named}"
     return f"when {move.waiting} of {move.members} members have passed" if move.waiting else "at once"
 
 

@@ -12,6 +12,7 @@ from relora_contract.serving import ServedAdapter, ServingSet
 from relora_kubectl.advice import Advice, advice_on
 from relora_kubectl.fleet import Fleet
 from relora_operator.core.actions import Key
+from relora_operator.core.fallback import may_stay
 from relora_operator.core.lineage import Chain, Refusal
 from relora_operator.core.membership import Member, Membership, binding_key, membership, served_name, server_key
 from relora_operator.core.pairs import offer
@@ -42,14 +43,16 @@ class ServerMove(Model):
     waiting: int
     """Members that must pass first."""
     kept_by: list[Keeper] = Field(default_factory=list)
-    """Up to ten members that keep it where it is."""
+    """Up to ten members that keep it where it is, or that stay behind."""
+    splits: bool = False
+    """Whether those stay behind, on the fallback workload, when the time of `spec.upgrade` is over."""
     stalled: Advice | None = None
     """Why nothing is written to its workload: it cannot be, it is suspended, or a roll-out was taken back."""
 
     @property
     def moves(self) -> bool:
-        """Whether it moves once every waiting member has passed."""
-        return not self.kept_by and self.stalled is None
+        """Whether it moves: once every waiting member has passed, or without those who stay behind."""
+        return (self.splits or not self.kept_by) and self.stalled is None
 
 
 class Servers:
@@ -119,9 +122,11 @@ class Servers:
 
     def _move(self, key: Key, excluded: Mapping[Key, Refusal]) -> ServerMove:
         server, name = self._servers[key], self._release.metadata.name
+        names = {binding_key(member.binding): member.served_name for member in self._members[key].members}
         members = [member.binding for member in self._members[key].members]
         lacking = [binding for binding in members if offer(binding, name, self._order) is None]
         kept_by = list(self._keepers(lacking, excluded))
+        staying = frozenset(names[Key("AdapterBinding", one.namespace, one.name)] for one in kept_by)
         stalled = server_wide_refusal(server) or suspension(server) or _rolled_back(server, name)
         return ServerMove(
             namespace=key.namespace,
@@ -130,6 +135,9 @@ class Servers:
             members=len(members),
             waiting=len(lacking),
             kept_by=kept_by[:MOST_KEEPERS],
+            splits=bool(staying)
+            and len(staying) < len(names)
+            and staying <= may_stay(server, frozenset(names.values())),
             stalled=advice_on(stalled) if stalled is not None else None,
         )
 

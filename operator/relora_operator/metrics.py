@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from relora_contract.api.binding import AdapterBindingStatus, StepState, StepStatus
 from relora_contract.api.release import BaseModelRelease
-from relora_contract.api.server import AdapterServerStatus
+from relora_contract.api.server import AdapterServerStatus, FallbackSet
 from relora_contract.model import Model
 from relora_contract.readaptation import STEPS
 from relora_contract.report import Verdict
@@ -113,6 +113,12 @@ def _finished(status: AdapterBindingStatus) -> dict[tuple[str, int, str], StepSt
 
 
 def _count_server(old: AdapterServerStatus, new: AdapterServerStatus) -> None:
+    _count_rollouts(old, new)
+    if old.fallback is not None and new.fallback is not None:
+        _count_rollouts(old.fallback, new.fallback)
+
+
+def _count_rollouts(old: AdapterServerStatus | FallbackSet, new: AdapterServerStatus | FallbackSet) -> None:
     if new.current and old.current and new.current.set_digest != old.current.set_digest:
         ROLLOUTS.labels("Promoted").inc()
     ROLLOUTS.labels("RolledBack").inc(sum(failed not in old.rolled_back for failed in new.rolled_back))

@@ -64,6 +64,21 @@ CASES: dict[str, RuleCase] = {
         accepted=({("from",): "All", ("selector",): ABSENT}, {("from",): "Same", ("selector",): ABSENT}),
         refused=({("from",): "Same"}, {("from",): "All"}, {("selector",): ABSENT}),
     ),
+    "Split needs a second workload, which serves those that did not pass: give fallbackTargetRef": RuleCase(
+        accepted=(
+            {("stragglers",): "Block"},
+            {("stragglers",): "Block", ("fallbackTargetRef",): ABSENT},
+            {("stragglers",): ABSENT, ("fallbackTargetRef",): ABSENT},
+        ),
+        refused=({("fallbackTargetRef",): ABSENT},),
+    ),
+    "the fallback serves another base at the same time: name another workload than in targetRef": RuleCase(
+        accepted=(
+            {("upgrade",): ABSENT},
+            {("upgrade", "stragglers"): "Block", ("upgrade", "fallbackTargetRef"): ABSENT},
+        ),
+        refused=({("upgrade", "fallbackTargetRef", "name"): "vllm"}, {("targetRef", "name"): "vllm-old"}),
+    ),
     "the name has no effect without spec.serverRef: add the server or remove the name": RuleCase(
         accepted=({("serverRef",): ABSENT, ("servedName",): ABSENT}, {("servedName",): ABSENT}),
         refused=({("serverRef",): ABSENT},),

@@ -136,12 +136,12 @@ def binding(name: str, **spec: object) -> dict[str, Any]:
     return kinds.binding(name, "team", **(usual | spec))
 
 
-def deployment(*, available: int) -> dict[str, Any]:
-    """Return the server's workload, with so many of two replicas available."""
+def deployment(name: str = "vllm", *, available: int) -> dict[str, Any]:
+    """Return the server's workload, or another one of it, with so many of two replicas available."""
     labels = {"relora.dev/adapter-server": "vllm"}
     return {
-        "metadata": {"name": "vllm", "namespace": "serving", "labels": labels},
-        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "vllm"}}, "template": {"metadata": {}}},
+        "metadata": {"name": name, "namespace": "serving", "labels": labels},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {}}},
         "status": {
             "observedGeneration": 1,
             "replicas": 2,

@@ -3,13 +3,15 @@
 import pytest
 
 from e2e import facts
+from e2e.clients import Answer, Client
 from e2e.clusterapi import Ref
-from e2e.world import WORKLOAD, Stage
+from e2e.world import MILD_GATES, SERVER, WORKLOAD, Stage
 
 pytestmark = pytest.mark.e2e
 
 CANARY = {"e2e-canary": "true"}
 DRAIN_SECONDS = 5
+FALLBACK = "engine-old"
 
 
 @pytest.mark.scenario("canary")
@@ -72,6 +74,45 @@ def test_withdrawn_release_is_left_by_all_servers_without_a_failed_request(stage
         assert [answer["release"] for answer in stage.served_by_pods(home)] == [stage.r1]
         _never_without_a_ready_pod(stage, home)
         _no_request_failed(stage, home)
+
+
+@pytest.mark.scenario("split")
+def test_split_keeps_a_straggler_served_on_the_old_base_throughout(stage: Stage) -> None:
+    home = stage.add_namespace()
+    stage.apply_first_release()
+    stage.apply_workload(FALLBACK, home, consent=SERVER, drain_seconds=DRAIN_SECONDS)
+    fallback = {"kind": "Deployment", "name": FALLBACK}
+    upgrade = {"stragglers": "Split", "deadlineSeconds": 30, "fallbackTargetRef": fallback}
+    server = stage.apply_server(home, drain_seconds=DRAIN_SECONDS, upgrade=upgrade)
+    mover = stage.apply_binding("mover", home, server=_seat(server))
+    straggler = stage.apply_binding("straggler", home, work=stage.world.shelf.kind, server=_seat(server))
+    stage.await_served(server, stage.r1, 2)
+    stage.apply_traffic(home, "mover")
+    stage.await_answers(home, stage.r1)
+
+    with Client(stage, server, "straggler") as client:
+        client.await_answer(Answer(WORKLOAD, stage.r1))
+        stage.apply_second_release()
+        stage.await_condition(straggler, "UpToDate", "False", "GateFailed")
+        split = stage.await_condition(server, "UpToDate", "False", "Split")
+        client.await_answer(Answer(FALLBACK, stage.r1))
+
+        assert facts.condition(split, "Ready") == ("True", "Promoted")
+        assert stage.await_condition(mover, "UpToDate", "True")["status"]["current"]["releaseName"] == stage.r2
+        stayed = stage.await_condition(straggler, "Ready", "True", "Promoted")
+        assert stayed["status"]["current"]["releaseName"] == stage.r1
+        assert stage.sets(home)[-2:] == [(stage.r1, ["mover", "straggler"]), (stage.r2, ["mover"])]
+        assert stage.sets(home, FALLBACK) == [(stage.r1, ["straggler"])]
+
+        stage.apply_binding("straggler", home, work=stage.world.shelf.kind, gates=MILD_GATES, server=_seat(server))
+        stage.await_served(server, stage.r2, 2)
+        client.await_answer(Answer(WORKLOAD, stage.r2))
+
+    assert client.path == [Answer(WORKLOAD, stage.r1), Answer(FALLBACK, stage.r1), Answer(WORKLOAD, stage.r2)]
+    assert stage.sets(home)[-1] == (stage.r2, ["mover", "straggler"])
+    assert stage.sets(home, FALLBACK) == [(stage.r1, ["straggler"])]
+    stage.await_answers(home, stage.r2)
+    assert [request for request in stage.requests(home) if not request["ok"]] == []
 
 
 def _seat(server: Ref) -> tuple[str, str]:

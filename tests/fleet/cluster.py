@@ -17,12 +17,14 @@ from typing_extensions import override
 from fleet.builders import make_binding, make_release, make_server
 from fleet.exploration import Event
 from fleet.jobs import Script, SimJob, all_pass, exits, gate_says, run
-from fleet.world import MANY, NotSettledError, World
+from fleet.world import MANY, NotSettledError, SimTarget, World
+from relora_contract.api.server import CandidateSet
 from relora_contract.report import Verdict
 from relora_operator.core.actions import Key
 from relora_operator.core.observed import ContainerView, PodView
 from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerContext, ServerSnapshot
 from relora_operator.core.tally import Tally
+from relora_operator.core.times import moment
 
 BACKOFF_SECONDS = 6 * 3600
 ROLL_OUT_SECONDS = 1801
@@ -94,10 +96,23 @@ def parts(snapshot: BindingSnapshot | ReleaseSnapshot | ServerSnapshot | ServerC
 
 def small_fleet(members: Mapping[str, str] = MappingProxyType({"x": "one", "y": "one", "z": "two"})) -> Cluster:
     """Return bindings on the first release, each with its server."""
+    return _on_servers(members, {})
+
+
+def splitting_fleet(*members: str) -> Cluster:
+    """Return bindings on the first release, with one server that moves without stragglers: they go to `old`."""
+    fallback = {"kind": "Deployment", "name": "old"}
+    upgrade = {"stragglers": "Split", "fallbackTargetRef": fallback, "deadlineSeconds": BACKOFF_SECONDS}
+    return _on_servers(dict.fromkeys(members, "one"), {"one": upgrade})
+
+
+def _on_servers(members: Mapping[str, str], upgrades: Mapping[str, dict[str, object]]) -> Cluster:
     world = Cluster()
     world.add(make_release("r1"))
     for server in sorted(set(members.values())):
-        world.add(make_server(server)).add_target(server)
+        world.add(make_server(server, upgrade=upgrades.get(server))).add_target(server)
+        if server in upgrades:
+            world.add_target("old", consent=server)
     for name, server in members.items():
         binding = make_binding(name, namespace=f"team-{name}", readaptation={"maxAttempts": 2})
         world.add(binding.on_server(server).build())
@@ -130,12 +145,21 @@ def whatever_happens(world: World, outcomes: dict[str, tuple[str, ...]]) -> Iter
         if target.view.rolled_out:
             continue
         yield Event(f"{name} is rolled out", partial(World.roll_out, name=name, namespace=namespace))
-        candidate = world.server(name, namespace).status.candidate
+        candidate = _candidate(world, namespace, target)
         sticking = STICKS in outcomes.get(name, ()) and target.view.failing is None
         if sticking and candidate is not None and candidate.state == "RollingOut":
             yield Event(f"{name} sticks", partial(_stuck, name))
-    if _only_time_helps(world):
+    if _only_time_helps(world) or _stragglers_have_time(world):
         yield Event("time passes", lambda world: world.wait(seconds=BACKOFF_SECONDS))
+
+
+def _candidate(world: World, namespace: str, target: SimTarget) -> CandidateSet | None:
+    """Return the set that is on its way to a target, or back."""
+    assert target.view.consent is not None
+    server = world.server(target.view.consent, namespace)
+    if server.spec.target_ref.name == target.view.name:
+        return server.status.candidate
+    return server.status.fallback.candidate if server.status.fallback is not None else None
 
 
 def _ends(place: tuple[str, str], job: SimJob, outcomes: dict[str, tuple[str, ...]]) -> Iterator[Event]:
@@ -166,6 +190,15 @@ def _gone(place: tuple[str, str], world: World) -> None:
 
 def _stuck(name: str, world: World) -> None:
     world.stick(name, failing="crash").settle().wait(seconds=ROLL_OUT_SECONDS)
+
+
+def _stragglers_have_time(world: World) -> bool:
+    """Tell whether a server waits for members whose time is not over, and nothing else would notice the hours."""
+    waiting = [one.status.next for one in world.servers.values() if one.spec.effective_upgrade.splits]
+    started = [moment(following.start_time) for following in waiting if following is not None]
+    at_rest = all(target.view.rolled_out for target in world.targets.values())
+    started_all = all(job.view.pods or not job.view.live for job in world.jobs.values())
+    return at_rest and started_all and any((world.now - start).total_seconds() < BACKOFF_SECONDS for start in started)
 
 
 def _only_time_helps(world: World) -> bool:

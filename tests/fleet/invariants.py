@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fleet.world import World
     from relora_contract.api.binding import AdapterBinding
     from relora_contract.api.meta import Condition
+    from relora_contract.api.server import AdapterServer, ServedSet
 
 
 def check(world: World) -> None:
@@ -47,14 +48,22 @@ def ready_is_true_only_when_served(world: World, binding: AdapterBinding) -> Non
         return
     assert current is not None
     server = world.servers[key]
-    target = world.targets[key.namespace, server.spec.target_ref.name]
-    assert target.serving is not None, "nothing is served"
-    held = {adapter.name: adapter.digest for adapter in target.serving.adapters}
     name = served_name(binding, key.namespace)
-    assert name in held, f"{name} is not served"
-    promoted = server.status.current
-    if promoted is not None and promoted.set_digest == target.serving.digest:
-        assert (target.serving.release, held[name]) == (current.release_name, current.adapter.digest)
+    sets = [target.serving for target in world.serving(server) if target.serving is not None]
+    pairs = {
+        each.digest: (each.release, adapter.digest)
+        for each in sets
+        for adapter in each.adapters
+        if adapter.name == name
+    }
+    assert pairs, f"{name} is not served"
+    promoted = [record.set_digest for record in (server.status.current, _beside(server)) if record is not None]
+    if set(pairs) <= set(promoted):
+        assert (current.release_name, current.adapter.digest) in pairs.values()
+
+
+def _beside(server: AdapterServer) -> ServedSet | None:
+    return server.status.fallback.current if server.status.fallback is not None else None
 
 
 def reasons_are_documented_where_they_appear(world: World) -> None:

@@ -9,6 +9,7 @@ from fleet.exploration import Event, Events, Explored, Node, Rule, ViolationErro
 from fleet.world import World
 from relora_contract.api.binding import AdapterBinding
 from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.server import AdapterServer
 from relora_operator.core.actions import CreateJob
 from relora_operator.core.membership import server_key
 from relora_operator.core.reasons import REGISTRY, Reason
@@ -77,12 +78,14 @@ def on_r2(members: Mapping[str, str]) -> Cluster:
 
 def everything_stays_served(before: World, after: World) -> None:
     """S6: a name that is served stays served, and pods hold one release's adapters (checked by the world) only."""
-    for place, target in before.targets.items():
-        if target.serving is None:
-            continue
-        then = after.targets[place].serving
-        assert then is not None
-        assert {one.name for one in target.serving.adapters} <= {one.name for one in then.adapters}
+    for key, server in before.servers.items():
+        assert names_served(before, server) <= names_served(after, after.servers[key])
+
+
+def names_served(world: World, server: AdapterServer) -> set[str]:
+    """Return what a server's pods answer to, on both of its workloads."""
+    sets = [target.serving for target in world.serving(server) if target.serving is not None]
+    return {adapter.name for each in sets for adapter in each.adapters}
 
 
 def ready_is_never_false(before: World, after: World) -> None:
@@ -91,13 +94,18 @@ def ready_is_never_false(before: World, after: World) -> None:
         reference, current = binding.spec.server_ref, binding.status.current
         if reference is None or after.condition(binding, "Ready") != "True/Promoted":
             continue
-        target = after.target(reference.name, reference.namespace or binding.metadata.namespace)
         assert current is not None
-        assert target.serving is not None
+        server = after.server(reference.name, reference.namespace or binding.metadata.namespace)
         name = f"{binding.metadata.namespace}.{binding.metadata.name}"
-        served = {one.name: one.digest for one in target.serving.adapters}
-        arriving = target.serving.digest == target.view.serving_set_digest
-        assert (target.serving.release, served.get(name)) == (current.release_name, current.adapter.digest) or arriving
+        seen = [
+            ((target.serving.release, one.digest), target.serving.digest == target.view.serving_set_digest)
+            for target in after.serving(server)
+            if target.serving is not None
+            for one in target.serving.adapters
+            if one.name == name
+        ]
+        pair = current.release_name, current.adapter.digest
+        assert any(served == pair or arriving for served, arriving in seen)
 
 
 def nothing_begins_while_halted(before: World, after: World) -> None:

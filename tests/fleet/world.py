@@ -21,6 +21,7 @@ from relora_contract.report import Notification
 from relora_contract.serving import ServingSet
 from relora_operator.core.actions import Action, EmitEvent, Key, Plan
 from relora_operator.core.decide import DECISIONS
+from relora_operator.core.fallback import fallback_target_name
 from relora_operator.core.lineage import chain
 from relora_operator.core.membership import server_key
 from relora_operator.core.observed import JobView, NamespaceView, TargetView
@@ -172,6 +173,12 @@ class World:
     def target(self, name: str = "vllm", namespace: str = "serving") -> SimTarget:
         return self.targets[namespace, name]
 
+    def serving(self, server: AdapterServer) -> Iterator[SimTarget]:
+        """Yield the workloads that serve something for a server: the main one first."""
+        namespace, names = server.metadata.namespace, (server.spec.target_ref.name, fallback_target_name(server))
+        found = (self.targets.get((namespace, name)) for name in names if name is not None)
+        yield from (target for target in found if target is not None and target.serving is not None)
+
     def condition(self, one: Watched, kind: str) -> str:
         """Return `<status>/<reason>` of a condition, or `-`."""
         for condition in one.status.conditions:
@@ -250,6 +257,7 @@ class World:
                 family=family,
                 namespaces=self.namespaces,
                 profiles=self.profiles,
+                fallback=self._fallback_of(server),
             )
         binding = self.bindings[key]
         named = server_key(binding)
@@ -259,6 +267,7 @@ class World:
             context = ServerContext(
                 server=found,
                 target=self._target_of(found),
+                fallback=self._fallback_of(found) if found.status.fallback is not None else None,
                 members=self._members(named),
                 namespaces=self.namespaces,
             )
@@ -281,6 +290,10 @@ class World:
 
     def _target_of(self, server: AdapterServer) -> TargetView | None:
         found = self.targets.get((server.metadata.namespace, server.spec.target_ref.name))
+        return found.view if found else None
+
+    def _fallback_of(self, server: AdapterServer) -> TargetView | None:
+        found = self.targets.get((server.metadata.namespace, fallback_target_name(server) or ""))
         return found.view if found else None
 
     def _jobs_of(self, uid: str) -> tuple[JobView, ...]:

@@ -18,6 +18,7 @@ from unit.operator_core.test_every_reason import (
     STORIES,
     Told,
     alone,
+    left_behind,
     of_binding,
     of_release,
     of_server,
@@ -108,6 +109,12 @@ def _held_server(*, canary: bool) -> Told:
     return of_server(world.add(make_release("r2", "r1", minutes=10, rollout=rollout)).settle())
 
 
+def _fallback_lost(*, binding: bool) -> Told:
+    world = left_behind()
+    del world.targets["serving", "old"]
+    return of_binding(world.settle(), "Ready", "beta") if binding else of_server(world.settle(), "Ready")
+
+
 _FURTHER: dict[str, Callable[[], Told]] = {
     **{
         f"target {name}, {when}": partial(_hindered, change, when)
@@ -125,6 +132,8 @@ _FURTHER: dict[str, Callable[[], Told]] = {
     "suspended server": partial(_suspended_server, in_use=True),
     "server suspended at first": partial(_suspended_server, in_use=False),
     "server that is no canary": partial(_held_server, canary=True),
+    "server without the fallback that it had": partial(_fallback_lost, binding=False),
+    "binding without the fallback that it had": partial(_fallback_lost, binding=True),
     "server of a halted release": partial(_held_server, canary=False),
 }
 

@@ -176,7 +176,12 @@ def every_kind() -> dict[str, Document]:
         "canary": {"selector": _SELECTOR, "minPromoted": 2, "deadlineSeconds": 3600},
         "failureBudget": {"maxFailed": "5%", "minimumSample": 20, "acceptedFailures": 1},
     }
-    documents = (release(withdrawn=True, rollout=rollout), binding(updatePolicy=_POLICY), server(), profile())
+    documents = (
+        release(withdrawn=True, rollout=rollout),
+        binding(updatePolicy=_POLICY),
+        server(upgrade=_UPGRADE),
+        profile(),
+    )
     return {document["kind"]: document for document in documents}
 
 
@@ -185,6 +190,11 @@ _POLICY: Document = {
     "approvedReleaseName": "tiny-r2",
     "promote": "Best",
     "onFailure": "Degrade",
+}
+_UPGRADE: Document = {
+    "deadlineSeconds": 86_400,
+    "stragglers": "Split",
+    "fallbackTargetRef": {"kind": "Deployment", "name": "vllm-old"},
 }
 _SELECTOR: Document = {
     "matchLabels": {"relora.dev/admitted": "true"},

@@ -9,7 +9,7 @@ from relora_contract.api.meta import ApiObject, Condition, LabelSelector
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
 from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, validations
 from relora_contract.model import Model
-from relora_contract.scalars import Digest, Name, ObjectName, Timestamp
+from relora_contract.scalars import Digest, Name, ObjectName, ServedName, Timestamp
 from relora_contract.serving import Engine
 
 
@@ -45,8 +45,75 @@ class AllowedBindings(Model):
     selector: LabelSelector | None = Field(default=None, description="Labels of the admitted namespaces.")
 
 
+class Stragglers(StrEnum):
+    """What becomes of the members that have not passed when the deadline is over."""
+
+    BLOCK = "Block"
+    SPLIT = "Split"
+
+
+class Upgrade(Model):
+    """When the server moves to a new base."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.stragglers) || self.stragglers != 'Split' || has(self.fallbackTargetRef)",
+                "Split needs a second workload, which serves those that did not pass: give fallbackTargetRef",
+                field=".fallbackTargetRef",
+            )
+        )
+    )
+
+    deadline_seconds: Annotated[int, Field(ge=10, le=31_536_000)] | None = Field(
+        default=None,
+        description=(
+            "How long the server waits for all of its members to pass on a new release, in seconds. It counts from "
+            "when the release became the next one of the server and nothing held it back. Default 604800."
+        ),
+    )
+    stragglers: Stragglers | None = Field(
+        default=None,
+        description=(
+            "What becomes of the members that have not passed when the deadline is over. Block: the server keeps its "
+            "set, and status.blockers names them. Split: their adapters are given to the fallback workload, on the "
+            "base that they have, and once that serves them the server moves with the members that passed. Default "
+            "Block."
+        ),
+    )
+    fallback_target_ref: TargetRef | None = Field(
+        default=None,
+        description=(
+            "A second workload of the same namespace, with the same label as the one of targetRef and at least one "
+            "replica when it is needed. Clients reach it by a Service or a route of your own: status.fallback names "
+            "what it serves."
+        ),
+    )
+
+    @property
+    def effective_deadline_seconds(self) -> int:
+        """`deadlineSeconds` with its default."""
+        return self.deadline_seconds or 604_800
+
+    @property
+    def splits(self) -> bool:
+        """Whether the members that passed move without the others."""
+        return self.stragglers is Stragglers.SPLIT and self.fallback_target_ref is not None
+
+
 class AdapterServerSpec(Model):
     """Which workload serves which family."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            cel(
+                "!has(self.upgrade) || !has(self.upgrade.fallbackTargetRef) || "
+                "self.upgrade.fallbackTargetRef.name != self.targetRef.name",
+                "the fallback serves another base at the same time: name another workload than in targetRef",
+                field=".upgrade.fallbackTargetRef.name",
+            )
+        )
+    )
 
     model: Name = Field(
         description="The family of base models. Immutable.",
@@ -79,6 +146,7 @@ class AdapterServerSpec(Model):
         alias="maxLoRARank",
         description="The engine's limit on the rank of an adapter; checked before a GPU is used. Default 64.",
     )
+    upgrade: Upgrade | None = Field(default=None, description="When the server moves to a new base.")
     suspend: bool | None = Field(
         default=None,
         description=(
@@ -105,6 +173,11 @@ class AdapterServerSpec(Model):
     def effective_max_lora_rank(self) -> int:
         """`maxLoRARank` with its default."""
         return self.max_lora_rank or 64
+
+    @property
+    def effective_upgrade(self) -> Upgrade:
+        """`upgrade` with its default."""
+        return self.upgrade or Upgrade()
 
     @property
     def effective_progress_deadline_seconds(self) -> int:
@@ -166,6 +239,32 @@ class RolledBackSet(Model):
     )
 
 
+class NextRelease(Model):
+    """The release to which the server is to move."""
+
+    release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release.")
+    start_time: Timestamp = Field(description="Since when. spec.upgrade.deadlineSeconds counts from there.")
+
+
+class FallbackSet(Model):
+    """What the fallback workload serves, or is to serve, for the members that did not pass in time."""
+
+    target_name: ObjectName = Field(description="The workload.")
+    release_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="The release of its base.")
+    served_names: Annotated[list[ServedName], Field(max_length=256, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list,
+        description="What clients are to ask of the fallback workload. Everything else they ask of the main one.",
+    )
+    current: ServedSet | None = Field(default=None, description="The set that the fallback workload serves.")
+    candidate: CandidateSet | None = None
+    rolled_back: Annotated[list[RolledBackSet], Field(max_length=8, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="Sets whose roll-out to the fallback workload failed."
+    )
+    reverts: Annotated[list[Timestamp], Field(max_length=3, json_schema_extra=ATOMIC)] = Field(
+        default_factory=list, description="When the set was last found removed from the fallback workload."
+    )
+
+
 class Blocker(Model):
     """A member that keeps the server on its old base."""
 
@@ -190,6 +289,8 @@ class AdapterServerStatus(Model):
     reverts: Annotated[list[Timestamp], Field(max_length=3, json_schema_extra=ATOMIC)] = Field(
         default_factory=list, description="When the set was last found removed from the workload."
     )
+    next: NextRelease | None = None
+    fallback: FallbackSet | None = None
     blockers: Annotated[list[Blocker], Field(max_length=10, json_schema_extra=ATOMIC)] = Field(
         default_factory=list, description="Some of the members that have not passed on the newest release."
     )

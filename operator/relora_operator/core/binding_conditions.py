@@ -11,6 +11,7 @@ from relora_operator.core.blockers import blocks
 from relora_operator.core.brakes import brake_of
 from relora_operator.core.conditions import Wanted, false, holds, true
 from relora_operator.core.lineage import Chain, Refusal
+from relora_operator.core.membership import binding_key
 from relora_operator.core.observed import NamespaceView
 from relora_operator.core.obstacles import Obstacle
 from relora_operator.core.pairs import Pair, awaits_better, offer
@@ -78,8 +79,9 @@ def _ready(outlook: Outlook, up_to_date: Wanted) -> Wanted:
     kind, current, place = BindingConditionType.READY, outlook.binding.status.current, outlook.place
     if current is not None and _served(outlook):
         return true(kind, Reason.PROMOTED, f"adapter {current.adapter.digest[:19]} on release {current.release_name}")
-    if place is not None and place.refusal is not None:
-        return false(kind, place.refusal.reason, place.refusal.message)
+    refusal = (place.refusal or place.outage) if place is not None else None
+    if refusal is not None:
+        return false(kind, refusal.reason, refusal.message)
     if up_to_date.status == "True":
         return false(kind, Reason.AWAITING_SERVER, "the server does not serve the pair")
     return false(kind, up_to_date.reason, up_to_date.message)
@@ -169,9 +171,14 @@ def _in_between(outlook: Outlook, release_name: str) -> Refusal | None:
         message = f"the server serves release {place.promoted_release}, in which the binding takes no part"
         return Refusal(Reason.BASE_SKEW, message)
     members = blocks(place.members, release, outlook.chain, outlook.namespaces, outlook.profiles)
-    stuck = [block.binding for block in members if block.final]
+    final = [block.binding for block in members if block.final]
+    names = {binding_key(member.binding): member.served_name for member in place.members}
+    stuck = [binding for binding in final if names[binding_key(binding)] not in place.may_stay]
     if not stuck:
-        return Refusal(Reason.AWAITING_SERVER, f"the server moves to {release_name} when all its bindings have passed")
+        late = ", or without those that have not when their time is over" if place.may_stay else ""
+        return Refusal(
+            Reason.AWAITING_SERVER, f"the server moves to {release_name} when all its bindings have passed{late}"
+        )
     named = _named(outlook, stuck)
     return Refusal(Reason.SERVER_BLOCKED, f"the server cannot move to {release_name}: {named} did not pass")
 

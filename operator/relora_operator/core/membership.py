@@ -54,12 +54,15 @@ def membership(
     live: ServingSet | None,
     bindings: Iterable[AdapterBinding],
     namespaces: Mapping[str, NamespaceView],
+    beside: ServingSet | None = None,
 ) -> Membership:
-    """Admit bindings: those in the live set keep their seats, then the older ones come first."""
+    """Admit bindings: those in the live set, or in the one `beside` it, keep their seats, then the older come first."""
     members: dict[str, Member] = {}
     refused: dict[Key, Refusal] = {}
     present = [binding for binding in bindings if not _leaving(binding, namespaces)]
-    seated = {(adapter.name, adapter.digest) for adapter in live.adapters} if live is not None else set()
+    seated = {
+        (adapter.name, adapter.digest) for each in (live, beside) if each is not None for adapter in each.adapters
+    }
     named = [(served_name(binding, server.metadata.namespace), binding) for binding in present]
     admitted = {
         namespace: _admitted(server, namespace, namespaces)

@@ -77,6 +77,10 @@ class Reason(StrEnum):
     TARGET_CONFLICT = "TargetConflict"
     TARGET_CONTROLLED = "TargetControlled"
     TARGET_NOT_FOUND = "TargetNotFound"
+    # A server that moves without some of its members, or waits for them too long
+    FALLBACK_UNAVAILABLE = "FallbackUnavailable"
+    SPLIT = "Split"
+    UPGRADE_OVERDUE = "UpgradeOverdue"
     # A re-adaptation that ended without a passed gate
     ADAPTATION_FAILED = "AdaptationFailed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"

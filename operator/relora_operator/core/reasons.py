@@ -270,6 +270,28 @@ REGISTRY: dict[Reason, Entry] = {
         "The Deployment that `spec.targetRef` names does not exist.",
         "Create it, or create the AdapterServer anew with the right name.",
     ),
+    Reason.FALLBACK_UNAVAILABLE: _owner(
+        (_BINDING[0], *_SERVER),
+        "The workload that `spec.upgrade.fallbackTargetRef` names cannot take the members that did not pass in time, "
+        "so the server keeps its set; in `Ready`, it no longer serves those that it took.",
+        "The message tells why: create the Deployment, give it the label relora.dev/adapter-server with the server's "
+        "name, at least one replica, or what its pods lack. Then it goes on by itself; after a set was taken back, set "
+        "the annotation relora.dev/retryRequestedAt of the AdapterServer to a new value.",
+    ),
+    Reason.SPLIT: Entry(
+        conditions=(_SERVER[1],),
+        meaning="The server moved to the newest release without the members that had not passed in time. The fallback "
+        "workload serves those on their old base.",
+        remedy="`status.fallback.servedNames` is what clients ask of it, `status.blockers` says why the members have "
+        "not passed. Whoever passes later goes back to the main workload.",
+    ),
+    Reason.UPGRADE_OVERDUE: Entry(
+        conditions=(_SERVER[1],),
+        meaning="Members have not passed within `spec.upgrade.deadlineSeconds`, and the server keeps its set: "
+        "`stragglers` is Block, nobody has passed, or the fallback workload already serves another base.",
+        remedy="`status.blockers` names them. Help them, remove them from the server, or choose `stragglers: Split`.",
+        blame=Blame.OWNER,
+    ),
     Reason.ADAPTATION_FAILED: _spent(
         _ADAPTING, "All attempts failed; the message tells how the last one ended.", f"Remove the cause. {_RETRY}"
     ),

@@ -8,6 +8,7 @@ from relora_operator.core.conditions import Wanted, false, true
 from relora_operator.core.lineage import Refusal
 from relora_operator.core.reasons import REGISTRY, Blame, Reason
 from relora_operator.core.rollout import Rollout
+from relora_operator.core.split import Fallback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,7 @@ class Report:
     """Everything that the conditions tell of."""
 
     rollout: Rollout
+    fallback: Fallback
     refusal: Refusal | None
     """Why the target cannot be written to."""
     suspended: Refusal | None
@@ -22,6 +24,8 @@ class Report:
     withdrawn: Refusal | None
     """Why the server is still on a withdrawn release."""
     live_digest: str | None
+    beside_digest: str | None
+    """Digest of the set in the annotation of the fallback target."""
     wanted_digest: str | None
     """Digest of what the members offer on the present base."""
     held: Refusal | None
@@ -29,8 +33,10 @@ class Report:
     members: int
     newest: str | None
     """The newest release to which the server could move; None when it is on the newest."""
+    overdue: bool
+    """Whether the time of those is over that have not passed on it."""
     blocks: tuple[Block, ...]
-    """The members that keep it from there."""
+    """The members that keep it from there, or that did not follow it to the release that it serves."""
 
 
 def conditions(report: Report) -> list[Wanted]:
@@ -46,22 +52,25 @@ def conditions(report: Report) -> list[Wanted]:
     return wanted
 
 
-def _serves(report: Report) -> bool:
+def _serves(rollout: Rollout, live_digest: str | None) -> bool:
     """Tell whether the promoted set serves: alone, or beside the one that is rolled out or taken back."""
-    current, candidate = report.rollout.current, report.rollout.candidate
+    current, candidate = rollout.current, rollout.candidate
     if current is None:
         return False
     restoring = candidate is not None and candidate.set_digest == current.set_digest
-    if report.live_digest == current.set_digest:
+    if live_digest == current.set_digest:
         return not restoring
-    return candidate is not None and not restoring and report.live_digest == candidate.set_digest
+    return candidate is not None and not restoring and live_digest == candidate.set_digest
 
 
 def _ready(report: Report, up_to_date: Wanted) -> Wanted:
     kind, current = ServerConditionType.READY, report.rollout.current
     if report.refusal is not None:
         return false(kind, report.refusal.reason, report.refusal.message)
-    if current is not None and _serves(report):
+    if current is not None and _serves(report.rollout, report.live_digest):
+        if report.fallback.left and not _serves(report.fallback.rollout, report.beside_digest):
+            told = report.fallback.problem or _beside(report.fallback)
+            return false(kind, told.reason, told.message)
         return true(kind, Reason.PROMOTED, f"{current.adapters} adapters on release {current.release_name}")
     if current is None and up_to_date.reason is Reason.NO_BINDINGS:
         return true(kind, Reason.NO_BINDINGS, up_to_date.message)  # nothing is asked of it: no one waits for a set
@@ -72,7 +81,8 @@ def _ready(report: Report, up_to_date: Wanted) -> Wanted:
 
 def _up_to_date(report: Report) -> Wanted:
     kind = ServerConditionType.UP_TO_DATE
-    told = report.refusal or report.rollout.problem or _under_way(report.rollout) or _held_up(report)
+    told = report.refusal or report.rollout.problem or _under_way(report.rollout) or report.fallback.problem
+    told = told or (_beside(report.fallback) if report.fallback.under_way else _held_up(report))
     if told is not None:
         return false(kind, told.reason, told.message)
     current = report.rollout.current
@@ -95,6 +105,13 @@ def _under_way(rollout: Rollout) -> Refusal | None:
     )
 
 
+def _beside(fallback: Fallback) -> Refusal:
+    """Tell what goes on at the fallback target."""
+    name = fallback.record.target_name if fallback.record is not None else ""
+    told = _under_way(fallback.rollout) or Refusal(Reason.ROLLING_OUT, "its set is not there")
+    return Refusal(told.reason, f"Deployment {name}, for those who stay behind: {told.message}")
+
+
 def _held_up(report: Report) -> Refusal | None:
     """Explain why the server is not on the newest release, or not on the newest set of its own."""
     for failed in reversed(report.rollout.rolled_back):
@@ -104,14 +121,17 @@ def _held_up(report: Report) -> Refusal | None:
         return report.suspended
     if report.withdrawn is not None or report.held is not None:
         return report.withdrawn or report.held
-    if report.blocks:
-        named = ", ".join(
-            f"{block.binding.metadata.namespace}/{block.binding.metadata.name} ({block.reason})"
-            for block in report.blocks[:3]
-        )
-        return Refusal(
-            Reason.AWAITING_BINDINGS, f"release {report.newest}: {len(report.blocks)} not passed, such as {named}"
-        )
+    named = ", ".join(
+        f"{block.binding.metadata.namespace}/{block.binding.metadata.name} ({block.reason})"
+        for block in report.blocks[:3]
+    )
+    if report.blocks and report.newest is not None:
+        message = f"release {report.newest}: {len(report.blocks)} not passed, such as {named}"
+        return Refusal(Reason.UPGRADE_OVERDUE if report.overdue else Reason.AWAITING_BINDINGS, message)
+    record = report.fallback.record
+    if record is not None and record.served_names:
+        stayed = f"{len(record.served_names)} adapters stay on release {record.release_name}"
+        return Refusal(Reason.SPLIT, f"{stayed} on Deployment {record.target_name}{f': {named}' if named else ''}")
     return None
 
 

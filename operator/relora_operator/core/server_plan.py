@@ -28,15 +28,19 @@ from relora_operator.core.snapshot import ServerSnapshot
 
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
-    """A server whose target may be written to."""
+class Position:
+    """Where a server is: what its target has, and its members."""
 
     snapshot: ServerSnapshot
-    target: TargetView
     chain: Chain
     live: ServingSet | None
     members: tuple[Member, ...]
     now: datetime
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The served names of the members."""
+        return frozenset(member.served_name for member in self.members)
 
     def wanted(self, release_name: str) -> ServingSet | None:
         """Return the set of everything that members offer on a release."""
@@ -46,6 +50,19 @@ class Situation:
     def live_digest(self) -> str | None:
         """Digest of the set in the target's annotation."""
         return self.live.digest if self.live is not None else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation(Position):
+    """A server whose target may be written to."""
+
+    target: TargetView
+    waits: bool = False
+    """A set is on its way to the server's other target: here no other one begins."""
+    split_to: str | None = None
+    """The release to which it may move without the members that did not pass."""
+    shared: frozenset[str] = frozenset()
+    """Names that the other target serves too: there is recorded what that one serves."""
 
 
 def served_release(snapshot: ServerSnapshot) -> str:
@@ -202,9 +219,10 @@ def _lost_set(situation: Situation, rollout: Rollout, current: ServedSet) -> Ser
 
 def _next_set(situation: Situation, rollout: Rollout) -> ServingSet | None:
     """Return the set that is wanted: on the newest base that all members have, else on the present one."""
-    if situation.snapshot.server.spec.suspend:
+    if situation.snapshot.server.spec.suspend or situation.waits:
         return None
-    if situation.live is not None and rollout.current is not None and not settled(situation.live, situation.members):
+    recording = [member for member in situation.members if member.served_name not in situation.shared]
+    if situation.live is not None and rollout.current is not None and not settled(situation.live, recording):
         return None
     same_base = _same_base(situation, rollout)
     upgrade = _upgrade(situation, rollout)
@@ -236,10 +254,9 @@ def _upgrade(situation: Situation, rollout: Rollout) -> ServingSet | None:
     for release in newer_releases(situation.snapshot, situation.chain, situation.members):
         name = release.metadata.name
         held = brake(release, situation.snapshot.server.metadata.labels)
-        if (
-            name not in failed
-            and held is None
-            and not blocks_of(situation.snapshot, situation.chain, situation.members, release)
-        ):
+        blocked = name != situation.split_to and blocks_of(
+            situation.snapshot, situation.chain, situation.members, release
+        )
+        if name not in failed and held is None and not blocked:
             return situation.wanted(name)
     return None

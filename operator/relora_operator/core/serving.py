@@ -1,20 +1,19 @@
 """What a binding sees of its server: its seat, the pair that is promoted under its name, and what is on the way."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
-
-from pydantic import ValidationError
 
 from relora_contract.api.binding import AdapterBinding, ServerRef
 from relora_contract.api.server import AdapterServer, ServerConditionType
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.serving import Engine, ServingSet
 from relora_operator.core.conditions import find, holds, reason_of
+from relora_operator.core.fallback import live_beside, may_stay, second
 from relora_operator.core.lineage import Refusal
 from relora_operator.core.membership import Member, binding_key, membership, served_name
 from relora_operator.core.observed import TargetView
 from relora_operator.core.pairs import Pair
 from relora_operator.core.reasons import Reason
+from relora_operator.core.serving_sets import live_set
 from relora_operator.core.snapshot import ServerContext
 
 SERVER_WIDE = (
@@ -26,27 +25,14 @@ SERVER_WIDE = (
     Reason.RELEASE_NOT_FOUND,
 )
 """Reasons of a stalled server that keep every binding of it from being served."""
+FALLBACK_FIELD = "spec.upgrade.fallbackTargetRef"
 
 
-def live_set(target: TargetView | None) -> ServingSet | None:
-    """Return the set in the target's annotation; None when there is none that can be read."""
-    return _read(target.serving_set) if target is not None and target.serving_set is not None else None
-
-
-@lru_cache(maxsize=128)
-def _read(annotation: str) -> ServingSet | None:
-    """Parse a set; every member of a server asks for the same one, most of them at about the same time."""
-    try:
-        return ServingSet.model_validate_json(annotation)
-    except ValidationError:
-        return None
-
-
-def target_refusal(server: AdapterServer, target: TargetView | None) -> Refusal | None:
-    """Return why the target cannot be written to."""
+def target_refusal(server: AdapterServer, target: TargetView | None, field: str = "spec.targetRef") -> Refusal | None:
+    """Return why the target, which `field` names, cannot be written to."""
     name = server.spec.target_ref.name
     if target is None:
-        return Refusal(Reason.TARGET_NOT_FOUND, f"Deployment {name} (spec.targetRef) does not exist")
+        return Refusal(Reason.TARGET_NOT_FOUND, f"Deployment {name} ({field}) does not exist")
     if target.consent != server.metadata.name:
         return Refusal(
             Reason.CONSENT_MISSING,
@@ -95,7 +81,19 @@ class Seat:
     """Those of the server."""
     members: tuple[Member, ...] = ()
     engine: Engine | None = None
+    may_stay: frozenset[str] = frozenset()
+    """Served names without which the server moves to a newer release, once their time is over."""
+    outage: Refusal | None = None
+    """Why the fallback target cannot serve the binding, which stayed behind."""
     max_lora_rank: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sight:
+    """What one target has under the binding's name."""
+
+    promoted: Pair | None = None
+    arriving: Pair | None = None
 
 
 def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
@@ -112,24 +110,20 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
             ),
         )
     server, live = context.server, live_set(context.target)
+    beside = live_beside(server, context.fallback)
     name = served_name(binding, server.metadata.namespace)
-    admitted = membership(server, live, context.members, context.namespaces)
+    admitted = membership(server, live, context.members, context.namespaces, beside)
     stalled = server_wide_refusal(server)
     if stalled is None or stalled.reason is not Reason.TARGET_CONFLICT:
         stalled = target_refusal(server, context.target) or stalled
-    refusal = admitted.refused.get(binding_key(binding)) or stalled
-    current, candidate = server.status.current, server.status.candidate
-    promoted, arriving = None, None
-    if live is not None:
-        if promoted_digest(server) == live.digest:
-            promoted = _served(live, name)
-        elif candidate is not None and live.digest == candidate.set_digest and not _restoring(server):
-            arriving = _served(live, name)
+    current, record = server.status.current, server.status.fallback
+    here = _sight(server, live, name)
+    there = _sight(second(server, record), beside, name) if record is not None else _Sight()
     return Seat(
         server_ref=whole,
-        refusal=refusal,
-        promoted=promoted,
-        arriving=arriving,
+        refusal=admitted.refused.get(binding_key(binding)) or stalled,
+        promoted=here.promoted or there.promoted,
+        arriving=here.arriving or there.arriving,
         promoted_release=current.release_name if current else None,
         rolled_back={
             failed.release_name: Refusal(Reason.ROLLED_BACK, failed.message or "the roll-out failed")
@@ -139,6 +133,8 @@ def seat(binding: AdapterBinding, context: ServerContext | None) -> Seat | None:
         labels=server.metadata.labels,
         members=admitted.members,
         engine=server.spec.effective_engine,
+        may_stay=_may_stay(server, admitted.members),
+        outage=_outage(server, context.fallback, name),
         max_lora_rank=server.spec.effective_max_lora_rank,
     )
 
@@ -151,6 +147,31 @@ def server_wide_refusal(server: AdapterServer) -> Refusal | None:
         return None
     condition = find(conditions, ServerConditionType.STALLED)
     return Refusal(reason, f"AdapterServer {server.metadata.name}: {condition.message if condition else ''}")
+
+
+def _sight(server: AdapterServer, live: ServingSet | None, name: str) -> _Sight:
+    candidate = server.status.candidate
+    if live is None:
+        return _Sight()
+    if promoted_digest(server) == live.digest:
+        return _Sight(promoted=_served(live, name))
+    if candidate is not None and live.digest == candidate.set_digest and not _restoring(server):
+        return _Sight(arriving=_served(live, name))
+    return _Sight()
+
+
+def _may_stay(server: AdapterServer, members: tuple[Member, ...]) -> frozenset[str]:
+    if reason_of(server.status.conditions, ServerConditionType.STALLED) is Reason.FALLBACK_UNAVAILABLE:
+        return frozenset()
+    return may_stay(server, frozenset(member.served_name for member in members))
+
+
+def _outage(server: AdapterServer, target: TargetView | None, name: str) -> Refusal | None:
+    record = server.status.fallback
+    if record is None or name not in record.served_names:
+        return None
+    refusal = target_refusal(second(server, record), target, FALLBACK_FIELD)
+    return Refusal(Reason.FALLBACK_UNAVAILABLE, refusal.message) if refusal is not None else None
 
 
 def _served(live: ServingSet, name: str) -> Pair | None:

@@ -1,13 +1,31 @@
 """The serving sets of a server: the one that is wanted, and the one to go back to."""
 
 from collections.abc import Iterable
+from functools import lru_cache
+
+from pydantic import ValidationError
 
 from relora_contract.api.server import AdapterServer
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.serving import ServedAdapter, ServingSet
 from relora_operator.core.lineage import Chain
 from relora_operator.core.membership import Member
+from relora_operator.core.observed import TargetView
 from relora_operator.core.pairs import Pair, offer, promoted_pair, recognized, weights_ref
+
+
+def live_set(target: TargetView | None) -> ServingSet | None:
+    """Return the set in the target's annotation; None when there is none that can be read."""
+    return _read(target.serving_set) if target is not None and target.serving_set is not None else None
+
+
+@lru_cache(maxsize=128)
+def _read(annotation: str) -> ServingSet | None:
+    """Parse a set; every member of a server asks for the same one, most of them at about the same time."""
+    try:
+        return ServingSet.model_validate_json(annotation)
+    except ValidationError:
+        return None
 
 
 def base_of(release_name: str, chain: Chain, live: ServingSet | None, members: Iterable[Member]) -> ArtifactRef | None:

@@ -40,6 +40,8 @@ class ServerContext:
 
     server: AdapterServer
     target: TargetView | None
+    fallback: TargetView | None = None
+    """The workload of `status.fallback`."""
     members: tuple[AdapterBinding, ...] = ()
     """Every binding that names the server, admitted or not."""
     namespaces: dict[str, NamespaceView] = field(default_factory=dict)
@@ -81,3 +83,5 @@ class ServerSnapshot:
     """Those of the members and of the server."""
     profiles: dict[str, TrainerProfile] = field(default_factory=dict)
     """By name; those that the family's releases name."""
+    fallback: TargetView | None = None
+    """The workload for members that stay behind, where `fallback_target_name` has one."""

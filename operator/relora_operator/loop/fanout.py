@@ -156,7 +156,7 @@ def _read_by_members(server: AdapterServer) -> tuple[object, ...]:
     """Return all but the blockers and the other conditions, which change whenever a member does."""
     metadata, status = server.metadata, server.status
     stalled = next((found for found in status.conditions if found.type == ServerConditionType.STALLED), None)
-    sets = (status.current, status.previous, status.candidate, status.rolled_back)
+    sets = (status.current, status.previous, status.candidate, status.rolled_back, status.fallback)
     return metadata.uid, metadata.deletion_timestamp, metadata.labels, server.spec, sets, stalled
 
 

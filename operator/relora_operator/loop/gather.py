@@ -19,7 +19,7 @@ from relora_operator.loop.fanout import binding_key, release_key
 from relora_operator.loop.grants import Grants
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.rollout import describe_rollout
-from relora_operator.loop.state import State, server_id, target_id
+from relora_operator.loop.state import State, fallback_id, server_id, target_id
 from relora_operator.loop.tallies import Tallies
 
 Snapshot = ReleaseSnapshot | BindingSnapshot | ServerSnapshot
@@ -95,6 +95,8 @@ class Gatherer:
         family = self._family(server.spec.model)
         rivals = self.state.servers.find("target", target_id(server))
         target = await self._target(target_id(server))
+        beside = fallback_id(server)
+        fallback = await self._target(beside) if beside else None
         return ServerSnapshot(
             server=server,
             target=await describe_rollout(self.client, target) if target else None,
@@ -103,14 +105,18 @@ class Gatherer:
             family=family,
             namespaces=self._namespaces_of(server, members),
             profiles=self._profiles(family),
+            fallback=await describe_rollout(self.client, fallback) if fallback else None,
         )
 
     async def _context(self, server: AdapterServer) -> ServerContext:
         members = self._members(server)
         target = await self._target(target_id(server))
+        beside = fallback_id(server) if server.status.fallback is not None else None
+        fallback = await self._target(beside) if beside else None
         return ServerContext(
             server=server,
             target=target.view if target else None,
+            fallback=fallback.view if fallback else None,
             members=members,
             namespaces=self._namespaces_of(server, members),
         )

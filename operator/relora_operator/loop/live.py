@@ -10,7 +10,7 @@ from relora_operator.kube.parse import identity
 from relora_operator.kube.resources import DEPLOYMENTS, JOBS, ResourceType
 from relora_operator.loop.cache import ObjectId, version_of
 from relora_operator.loop.intake import Intake
-from relora_operator.loop.state import RECONCILED, State, target_id
+from relora_operator.loop.state import RECONCILED, State, fallback_id, target_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,8 @@ class LiveReader:
         await self._object(RECONCILED[key.kind], key.namespace, key.name)
         if key.kind == "AdapterServer":
             if server := self.state.servers.get(key.namespace, key.name):
-                await self._object(DEPLOYMENTS, *target_id(server))
+                for target in filter(None, (target_id(server), fallback_id(server))):
+                    await self._object(DEPLOYMENTS, *target)
         else:
             await self._jobs(key)
 

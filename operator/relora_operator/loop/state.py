@@ -8,6 +8,7 @@ from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServer
 from relora_operator.core.actions import Key
+from relora_operator.core.fallback import fallback_target_name
 from relora_operator.core.observed import NamespaceView
 from relora_operator.kube.parse import parse_namespace, parse_newer, parse_own
 from relora_operator.kube.parse_jobs import JobRecord, PodRecord, parse_job, parse_pod
@@ -121,6 +122,12 @@ def server_id(binding: AdapterBinding) -> ObjectId | None:
 def target_id(server: AdapterServer) -> ObjectId:
     """Return namespace and name of the server's workload."""
     return server.metadata.namespace, server.spec.target_ref.name
+
+
+def fallback_id(server: AdapterServer) -> ObjectId | None:
+    """Return namespace and name of the workload for members that stay behind."""
+    name = fallback_target_name(server)
+    return (server.metadata.namespace, name) if name is not None else None
 
 
 def owner_key(job: JobRecord) -> Key | None:

@@ -36,8 +36,8 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
             NewestRelease NonFiniteLoss OutOfMemory ProfileNotFound Queued RecoveringReport ReleaseHalted
             ReleaseWithdrawn Retrying RolledBack Running ServerBlocked StartDeadlineExceeded Starting Superseding
             Suspended TargetConflict TargetControlled Unschedulable WaitingForDelta""",
-        FAILED: """DeadlineExceeded InvalidData JobRefused PreflightFailed RequestTooLarge ServerNotFound
-            TargetNotFound""",
+        FAILED: """DeadlineExceeded FallbackUnavailable InvalidData JobRefused PreflightFailed RequestTooLarge
+            ServerNotFound TargetNotFound""",
     },
     ("AdapterServer", False): {
         CURRENT: "NoBindings",
@@ -47,8 +47,9 @@ VERDICTS: dict[State, dict[Verdict, str]] = {
     },
     ("AdapterServer", True): {
         CURRENT: """AwaitingBindings AwaitingCanaries NewestRelease NoBindings ReleaseHalted ReleaseWithdrawn
-            RolledBack RollingBack RollingOut Suspended""",
-        FAILED: "ConsentMissing FieldConflict RolloutFailed TargetConflict TargetControlled TargetNotFound",
+            RolledBack RollingBack RollingOut Split Suspended UpgradeOverdue""",
+        FAILED: """ConsentMissing FallbackUnavailable FieldConflict RolloutFailed TargetConflict TargetControlled
+            TargetNotFound""",
     },
 }
 

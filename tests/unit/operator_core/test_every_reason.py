@@ -209,6 +209,17 @@ def one_fails(world: World) -> World:
     return world.add(SECOND).live_on(script)
 
 
+def left_behind(*, stragglers: str = "Split", fallback: bool = True) -> World:
+    """Of two members one has failed, and its time is over."""
+    other = {"kind": "Deployment", "name": "old"}
+    upgrade = {"stragglers": stragglers, "deadlineSeconds": 3600, "fallbackTargetRef": other}
+    world = served("alpha", "beta", spec={"upgrade": upgrade})
+    if fallback:
+        world.add_target("old", consent="vllm")
+    one_fails(world)
+    return one_fails(world.wait(seconds=3600))
+
+
 def too_large_a_set() -> Told:
     world = World().add(FIRST, make_server(maxAdapters=256)).add_target()
     for index in range(140):
@@ -300,6 +311,9 @@ STORIES: dict[Reason, Callable[[], Told]] = {
     Reason.TARGET_CONFLICT: two_servers,
     Reason.TARGET_CONTROLLED: lambda: of_server(_controlled(), "Ready"),
     Reason.TARGET_NOT_FOUND: lambda: of_server(World().add(FIRST, make_server()).settle(), "Ready"),
+    Reason.FALLBACK_UNAVAILABLE: lambda: of_server(left_behind(fallback=False)),
+    Reason.SPLIT: lambda: of_server(left_behind()),
+    Reason.UPGRADE_OVERDUE: lambda: of_server(left_behind(stragglers="Block")),
     Reason.ADAPTATION_FAILED: lambda: attempts_end_with(1),
     Reason.DEADLINE_EXCEEDED: past_its_deadline,
     Reason.GATE_FAILED: lambda: of_binding(alone().add(SECOND).live_on(gate_says(Verdict.FAILED))),

@@ -150,7 +150,7 @@ DEFECTS = {
         a_release,
         "ready_is_true_only_when_served",
     ),
-    "failures halt no release": Defect("budget._failures", lambda *_: 0, a_halt, "a_halt"),
+    "failures halt no release": Defect("budget._overspent", lambda *_: None, a_halt, "a_halt"),
     "a halt holds back no server": Defect("server_plan.brake", lambda *_: None, a_halt, "nothing_begins_while_halted"),
     "a halt is not told as what holds a Job back": Defect(
         "obstacles._braked", lambda *_: None, a_halt, "is_a_good_end"

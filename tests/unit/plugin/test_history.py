@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fleet.builders import make_binding, make_release, make_server
+from fleet.stories import split
 from fleet.world import World
 from plugin.shelf import Shelf
 from plugin.stories import apply_r2, ended, fleet, half_way, rolled_back
@@ -47,8 +48,12 @@ def test_what_was_in_use_before_is_recorded(run: Run) -> None:
     [
         (ended(), [("current", "r2", "Promoted"), ("previous", "r1", "Promoted")]),
         (rolled_back(), [("current", "r1", "Promoted"), ("rolled back", "r2", "RolledBack")]),
+        (
+            split(),
+            [("current", "r2", "Promoted"), ("previous", "r1", "Promoted"), ("fallback", "r1", "Promoted")],
+        ),
     ],
-    ids=["promoted", "rolled back"],
+    ids=["promoted", "rolled back", "split"],
 )
 def test_the_sets_of_a_server(run: Run, world: World, expected: list[tuple[str, str, str]]) -> None:
     assert records(Shelf.of(world), run, "ads/vllm", "-n", "serving") == expected

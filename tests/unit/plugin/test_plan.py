@@ -21,6 +21,7 @@ from relora_contract.report import Verdict
 from relora_kubectl.cluster import Cluster
 from relora_kubectl.looks import look_around
 from relora_kubectl.plan import PlanView, plan_view
+from relora_kubectl.plan_text import plan_blocks
 from relora_kubectl.release_file import InvalidReleaseError
 from relora_operator.core.reasons import Reason
 from samples.kinds import release
@@ -227,6 +228,17 @@ def test_servers_move_when_nobody_keeps_them() -> None:
     assert (move.moves, move.members, move.waiting, move.release_name) == (True, 2, 2, "r1")
     (kept,) = plan_of(half_way(), half_way().releases["r2"]).servers
     assert (kept.moves, [one.namespace for one in kept.kept_by]) == (False, ["beta"])
+
+
+def test_servers_move_without_those_who_may_stay_behind() -> None:
+    world = half_way()
+    fallback = {"kind": "Deployment", "name": "old"}
+    upgrade = {"stragglers": "Split", "fallbackTargetRef": fallback}
+    world.add(world.server().model_copy(update={"spec": make_server(upgrade=upgrade).spec}))
+    view = plan_of(world, world.releases["r2"])
+
+    assert [(move.moves, [one.namespace for one in move.kept_by]) for move in view.servers] == [(True, ["beta"])]
+    assert "when their time is over, without beta/classifier (GateFailed)" in str(plan_blocks(view, 10))
 
 
 def test_a_roll_out_that_was_taken_back_is_not_tried_again() -> None:

@@ -144,6 +144,18 @@ async def test_progress_of_a_workload_concerns_its_server_and_its_end_the_member
     assert await world.queued() == {SERVER, ONE, TWO}
 
 
+async def test_progress_of_a_fallback_workload_concerns_its_server_and_its_end_the_members_too(world: World) -> None:
+    world.fill()
+    world.put(DEPLOYMENTS, deployment("old", available=0), version=2)
+    await world.settle()
+
+    world.put(DEPLOYMENTS, deployment("old", available=1), version=3)
+    assert await world.queued() == {SERVER}
+
+    world.put(DEPLOYMENTS, deployment("old", available=2), version=4)
+    assert await world.queued() == {SERVER, ONE, TWO}
+
+
 async def test_a_second_server_on_one_target_concerns_the_first(world: World) -> None:
     world.fill()
     await world.settle()
