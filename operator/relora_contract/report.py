@@ -68,6 +68,15 @@ class GateEvidence(Model):
     items_needed: int | None = Field(default=None, description="Examples for a power of 80 % at this margin.")
 
 
+class SplitUse(Model):
+    """How often the test examples had been used by a gate, as far as the store knows."""
+
+    readings: int = Field(
+        description="Other times that gates were asked on the same file, about any step of any request."
+    )
+    requests: int = Field(description="Other requests among them: of other adapters, releases or settings.")
+
+
 class Probe(Model):
     """One evaluated pair of coefficients."""
 
@@ -132,6 +141,7 @@ class StepReport(Model):
     probes: list[Probe] = Field(default_factory=list)
     quality: list[MetricValue] = Field(default_factory=list)
     gates: list[GateEvidence] = Field(default_factory=list)
+    split_use: SplitUse | None = Field(default=None, description="Of the examples that the gates were asked on.")
     optimizer_steps: int = 0
     captured_energy: dict[str, Decimal] = Field(
         default_factory=dict,

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
-from relora_contract.report import StepReport
+from relora_contract.report import SplitUse, StepReport
 from relora_contract.request import CredentialMount
 from relora_store.checkpoints import CheckpointArea
 from relora_store.fetching import fetch_artifact
 from relora_store.filesystems import Filesystems
 from relora_store.manifests import publish_folder
 from relora_store.names import Content
+from relora_store.readings import Reading, note_reading
 from relora_store.reports import publish_report, read_report
 from relora_store.store import open_store
 
@@ -42,6 +43,10 @@ class StoreArtifacts:
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""
         return fetch_artifact(self._filesystems, ref, directory, content).path
+
+    def note_reading(self, reading: Reading) -> SplitUse:
+        """Record that gates are asked on a file of test examples, and return the file's other readings."""
+        return note_reading(self._filesystems, self._store.uri, reading)
 
     def checkpoints(self, request_digest: str, step: str) -> CheckpointArea:
         """Return the part of the store that is for the checkpoints of a step."""

@@ -23,6 +23,7 @@ from relora_contract.report import (
     ModuleFit,
     Notification,
     Probe,
+    SplitUse,
     Step,
     StepOutcome,
     StepReport,
@@ -58,6 +59,7 @@ class StepResult:
     probes: list[Probe] = field(default_factory=list)
     quality: list[MetricValue] = field(default_factory=list)
     gates: list[GateEvidence] = field(default_factory=list)
+    split_use: SplitUse | None = None
     optimizer_steps: int = 0
     captured_energy: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
-from relora_contract.report import Seconds, StepReport
+from relora_contract.report import Seconds, SplitUse, StepReport
 from relora_store.checkpoints import CheckpointArea
 from relora_store.names import Content
+from relora_store.readings import Reading
 from relora_trainer.errors import StoppedError
 
 
@@ -31,6 +32,9 @@ class ArtifactStore(Protocol):
 
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""
+
+    def note_reading(self, reading: Reading) -> SplitUse:
+        """Record that gates are asked on a file of test examples, and return the file's other readings."""
 
     def checkpoints(self, request_digest: str, step: str) -> CheckpointArea:
         """Return the part of the store that is for the checkpoints of a step."""

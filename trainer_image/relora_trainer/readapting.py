@@ -28,7 +28,7 @@ from relora_trainer.placement import choose_placement
 from relora_trainer.preflight import check_bases, check_metrics, check_task
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
 from relora_trainer.session import Session, open_session
-from relora_trainer.standing import reference_of
+from relora_trainer.standing import reading_of, reference_of
 from relora_trainer.workspace import SHORT, Workspace
 
 LOG = logging.getLogger(__name__)
@@ -181,6 +181,7 @@ class Readapting:
         head = self._held_head(session)
         if head is not None:
             session.lora.set_head(head)
+        use = self.context.store.note_reading(reading_of(self.item, self.step))
         outcomes = self.evaluate(session, "gate")
         gates, strategy = self.item.gates, self.item.plan.strategy
         verdict, evidence = judge(gates, outcomes, self.reference.gate, strategy=strategy)
@@ -196,6 +197,7 @@ class Readapting:
             beta=beta,
             quality=[measure(metric, outcomes) for metric in self.item.task.metrics],
             gates=evidence,
+            split_use=use,
             warnings=self._power_warnings if self.is_first else [],
         )
 

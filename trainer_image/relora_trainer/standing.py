@@ -11,7 +11,8 @@ from typing import cast
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.readaptation import Refine
 from relora_contract.report import Step, StepOutcome, StepReport, Verdict
-from relora_contract.request import DeltaRequest, ReadaptationRequest
+from relora_contract.request import DeltaRequest, ReadaptationItem, ReadaptationRequest
+from relora_store.readings import Reading
 from relora_trainer.errors import IntegrityError
 from relora_trainer.ports import ArtifactStore
 from relora_trainer.records import GATE_RECORD, read_outcomes
@@ -58,6 +59,16 @@ def reference_of(reports: Mapping[Step, StepReport]) -> ArtifactRef:
     raise IntegrityError("no stored report has the reference outcomes of the old adapter")
 
 
+def reading_of(item: ReadaptationItem, step: str) -> Reading:
+    """Return what is recorded when the item's gates are asked about a step."""
+    return Reading(
+        test_digest=item.dataset.test.digest,
+        request_digest=item.request_digest,
+        step=step,
+        gates_digest=item.gates_digest,
+    )
+
+
 def _rejudged(
     step: Step,
     stored: StepReport,
@@ -73,10 +84,12 @@ def _rejudged(
     # The gate's statistics take a moment to import, and most reports need none of them.
     from relora_trainer.gate import judge  # noqa: PLC0415
 
+    use = workspace.store.note_reading(reading_of(item, step))
     reference = read_outcomes(workspace.state(reference_of({**earlier, step: stored})) / GATE_RECORD)
     outcomes = read_outcomes(workspace.state(stored.outcomes) / GATE_RECORD)
     verdict, gates = judge(item.gates, outcomes, reference, strategy=item.plan.strategy)
-    return stored.model_copy(update={"verdict": verdict, "gates": gates, "gates_digest": item.gates_digest})
+    judged = {"verdict": verdict, "gates": gates, "gates_digest": item.gates_digest, "split_use": use}
+    return stored.model_copy(update=judged)
 
 
 def _nothing_to_do(request: DeltaRequest | ReadaptationRequest, earlier: Mapping[Step, StepReport]) -> bool:

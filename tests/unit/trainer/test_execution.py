@@ -12,12 +12,13 @@ from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Pr
 from relora_contract.digests import model_digest
 from relora_contract.exitcodes import ExitCode
 from relora_contract.readaptation import Gate, Metric, Plan, Refine, Strategy, Task
-from relora_contract.report import MetricValue, Notification, Step, StepOutcome, StepReport, Verdict
+from relora_contract.report import MetricValue, Notification, SplitUse, Step, StepOutcome, StepReport, Verdict
 from relora_contract.request import BaseRef, DatasetRefs, ReadaptationItem, ReadaptationRequest
 from relora_store.checkpoints import CheckpointArea
 from relora_store.errors import TemporaryError as StoreTemporaryError
 from relora_store.filesystems import Filesystems
 from relora_store.names import Content
+from relora_store.readings import Reading
 from relora_trainer.errors import NonFiniteError
 from relora_trainer.execution import Ended, StepCode, StepContext, StepResult, execute, termination_message
 from relora_trainer.ports import StopSignal
@@ -46,6 +47,9 @@ class MemoryStore:
         raise AssertionError
 
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
+        raise AssertionError
+
+    def note_reading(self, reading: Reading) -> SplitUse:
         raise AssertionError
 
     def checkpoints(self, request_digest: str, step: str) -> CheckpointArea:

@@ -12,7 +12,7 @@ from pyarrow.parquet import write_table
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from relora_contract.exitcodes import ExitCode
-from relora_contract.report import StepOutcome, Verdict
+from relora_contract.report import SplitUse, StepOutcome, Verdict
 from relora_contract.serving import Engine
 from relora_trainer.outcomes import Outcome
 from relora_trainer.ports import StopSignal
@@ -136,6 +136,23 @@ def test_changed_gates_judge_the_stored_outcomes_again(laptop: Laptop) -> None:
     assert laptop.report("fuse").outcome is StepOutcome.SUCCEEDED
     laptop.run()
     assert laptop.report("port").verdict is Verdict.PASSED
+
+
+def test_each_report_says_how_often_the_test_examples_were_used(laptop: Laptop) -> None:
+    strict = {"gates": [{"metric": "Loss", "threshold": "0"}]}
+    settings = {"strategy": "PortLLMFineTune", "tuning": {"batchSize": 8, "epochs": 2}}
+    laptop.run(readaptation=settings, **strict)
+    uses = [laptop.report(step).split_use for step in ("port", "recover", "refine")]
+    assert [(use.readings, use.requests) for use in uses if use] == [(0, 0), (1, 0), (2, 0)]
+
+    laptop.run(readaptation={**settings, "seed": 1}, **strict)  # another request, which asks the same examples
+    use = laptop.report("port").split_use
+    assert use == SplitUse(readings=3, requests=1)
+
+    laptop.run(readaptation=settings)  # changed gates ask the stored outcomes again
+    assert laptop.report("port").split_use == SplitUse(readings=6, requests=1)
+    laptop.run(readaptation=settings, **strict)
+    assert laptop.report("port").split_use == SplitUse(readings=0, requests=0)  # the stored report, as it was written
 
 
 def test_refine_always_trains_every_step_and_continues_where_recover_ended(laptop: Laptop) -> None:
