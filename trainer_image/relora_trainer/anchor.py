@@ -45,4 +45,9 @@ class Anchor:
     @torch.no_grad()
     def drift(self) -> float:
         """Return ‖θ − θ_init‖ over all parameters."""
-        return math.sqrt(sum(float((parameter - initial).square().sum()) for parameter, initial in self._pairs))
+        squares = [(parameter - initial).square().sum(dtype=torch.float64) for parameter, initial in self._pairs]
+        return math.sqrt(float(torch.stack(squares).sum()))
+
+    def penalty(self, strength: float) -> float:
+        """Return the term of the objective, λ/2·(‖A − A_init‖² + ‖B − B_init‖²) over all parameters."""
+        return strength / 2 * self.drift() ** 2

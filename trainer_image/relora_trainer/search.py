@@ -21,17 +21,13 @@ from enum import StrEnum
 
 import numpy as np
 import torch
-from botorch.acquisition import LogExpectedImprovement, PosteriorMean
-from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
-from botorch.models.transforms import Normalize, Standardize
-from botorch.optim import optimize_acqf_discrete
 from botorch.utils.sampling import draw_sobol_samples, manual_seed
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from relora_trainer.errors import ConfigurationError
 from relora_trainer.paired import Estimate, paired_difference, token_mean
+from relora_trainer.surrogate import fit_surrogate, highest, most_improving, posterior
 
 PORT = (0.0, 1.0)
 """The old adapter unchanged: PortLLM."""
@@ -227,30 +223,26 @@ class Search:
         objective, noise = self._observations()
         if float(objective.std()) < FLAT:
             return Stop.RESOLVED
-        inputs = torch.tensor([(probe.alpha, probe.beta) for probe in self.history], dtype=torch.float64)
         full = torch.tensor([self._is_full(probe) for probe in self.history])
         with manual_seed(self.seed + len(self.history)):
-            model = SingleTaskGP(
-                inputs,
-                objective,
-                train_Yvar=noise,
-                input_transform=Normalize(2, bounds=self.box.bounds()),
-                outcome_transform=Standardize(1),
-            )
-            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+            inputs, model = self._surrogate(objective, noise)
             choices = self._choices(inputs[full])
-            acquisition = LogExpectedImprovement(model, best_f=objective[full].max())
-            point, log_improvement = optimize_acqf_discrete(acquisition, q=1, choices=choices, max_batch_size=4096)
-            resolved = math.exp(float(log_improvement)) < RESOLVED_SHARE * self._resolution(float(noise.min()))
+            point, log_improvement = most_improving(model, choices, best=float(objective[full].max()))
+            resolved = math.exp(log_improvement) < RESOLVED_SHARE * self._resolution(float(noise.min()))
             if resolved and int(full.sum()) > 1:
                 return Stop.RESOLVED
             if resolved or self._is_last():
-                point, _ = optimize_acqf_discrete(PosteriorMean(model), q=1, choices=choices, max_batch_size=4096)
+                point = highest(model, choices)
                 return self._candidate(point, self.items)
-            variance = float(model.posterior(point).variance.detach())
+            variance = float(posterior(model, point)[1])
         screened = noise[~full]
         known = not len(screened) or variance <= float(screened.median()) or point[0].tolist() in inputs.tolist()
         return self._candidate(point, self.items if known else self.screening_items)
+
+    def _surrogate(self, objective: Tensor, noise: Tensor) -> tuple[Tensor, SingleTaskGP]:
+        """Return the probed points, `(n, 2)` float64, and the model of what was observed there."""
+        inputs = torch.tensor([(probe.alpha, probe.beta) for probe in self.history], dtype=torch.float64)
+        return inputs, fit_surrogate(inputs, objective, noise, self.box.bounds())
 
     def _candidate(self, point: Tensor, items: int) -> Candidate:
         alpha, beta = point[0].tolist()

@@ -122,6 +122,10 @@ class Tuner:
         """Return ‖Θ − Θ_init‖ over all factors."""
         return self._anchor.drift()
 
+    def penalty(self) -> float:
+        """Return the anchor's term of the objective with the strength of the last step, eqs. 18 and 21."""
+        return self._anchor.penalty(self.schedule.anchor_at(max(self.step_count - 1, 0)))
+
     def step(self) -> StepStatistics:
         """Make one optimizer step.
 

@@ -37,6 +37,13 @@ def test_equals_the_wsd_schedule_of_transformers(*, total: int, fraction: float,
         reference.step()
 
 
+def test_the_cosine_is_that_of_the_equation() -> None:
+    peak, least, start, total = 5e-4, 1e-5, 20, 100
+    for step in range(start, total):
+        wanted = least + 0.5 * (peak - least) * (1 + math.cos((step - start) * math.pi / (total - start)))
+        assert PAPER.learning_rate_at(step) == pytest.approx(wanted, rel=1e-12)
+
+
 def test_ends_at_the_minimum_and_halfway_in_the_middle() -> None:
     assert PAPER.learning_rate_at(19) == PAPER.learning_rate_at(20) == 5e-4
     assert PAPER.learning_rate_at(60) == pytest.approx((5e-4 + 1e-5) / 2)

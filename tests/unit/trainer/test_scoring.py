@@ -7,6 +7,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaForCausalLM, PreT
 from relora_trainer.errors import NonFiniteError
 from relora_trainer.items import Item, ItemSet
 from relora_trainer.scoring import Scorer, collate, completion_logits, completion_nll
+from relora_trainer.search import Observation
 
 MakeBase = Callable[..., LlamaForCausalLM]
 CPU = torch.device("cpu")
@@ -75,6 +76,15 @@ def test_losses_of_a_prefix_of_the_examples(make_base: MakeBase) -> None:
     assert nll[3] == pytest.approx(
         -naive_log_likelihood(model, items.items[3].prompt, items.completion(items.items[3])), abs=1e-3
     )
+
+
+def test_the_objective_is_the_mean_loss_of_a_float64_model(make_base: MakeBase) -> None:
+    model, items = make_base(), random_items(30)
+    probe = Observation(0.0, 1.0, *Scorer(model, batch_size=7).losses(items), seconds=1.0)
+    exact = model.double()
+    completions = [CHOICES[item.label] for item in items.items]
+    total = sum(naive_log_likelihood(exact, item.prompt, CHOICES[item.label]) for item in items.items)
+    assert probe.loss.value == pytest.approx(-total / sum(map(len, completions)), rel=1e-5)
 
 
 def test_logits_are_computed_where_a_completion_token_is_predicted_only(make_base: MakeBase) -> None:

@@ -175,6 +175,13 @@ def test_an_interrupted_search_asks_the_same_questions() -> None:
         assert resumed.history == straight.history
 
 
+def test_the_best_probe_has_the_lowest_loss_on_all_examples() -> None:
+    points = [(0.0, 1.0), (0.3, 1.7), (1.0, 1.0), (0.2, 1.4)]
+    history = [probe(bowl, Candidate(*point, ITEMS)) for point in points]
+    exact = [np.asarray(each.nll, dtype=np.float64).mean() for each in history]
+    assert best(history) is history[int(np.argmin(exact))]
+
+
 def test_screening_probes_cannot_win() -> None:
     full = Observation(0, 1, (1.0, 1.0), (1, 1), 1)
     screened = Observation(0.5, 1, (0.1,), (1,), 1)

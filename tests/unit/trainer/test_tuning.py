@@ -249,6 +249,41 @@ def test_the_first_step_equals_adamw_by_hand(make_tuner: MakeTuner) -> None:
         assert float(move.median()) == pytest.approx(SCHEDULE.learning_rate, rel=1e-2)
 
 
+def test_steps_are_those_of_adam_in_float64(make_tuner: MakeTuner) -> None:
+    """Eq. 20 with AdamW: moments, their corrections and the rate written out; only the gradients are the tuner's."""
+    tuner = make_tuner(dropout=0.0)
+    gradients: list[dict[str, torch.Tensor]] = []
+
+    def keep(*_: object) -> None:
+        found = {name: parameter.grad for name, parameter in tuner._parameters.items()}
+        gradients.append({name: grad.double().clone() for name, grad in found.items() if grad is not None})
+
+    tuner._optimizer.register_step_pre_hook(keep)
+    start = {name: parameter.detach().double().clone() for name, parameter in tuner._parameters.items()}
+    rates = [SCHEDULE.learning_rate_at(step) for step in range(5)]
+    steps(tuner, 5)
+    for name, initial_value in start.items():
+        wanted = initial_value.clone()
+        first, second = torch.zeros_like(wanted), torch.zeros_like(wanted)
+        for count, (rate, gradient) in enumerate(zip(rates, gradients, strict=True), start=1):
+            first = 0.9 * first + 0.1 * gradient[name]
+            second = 0.999 * second + 0.001 * gradient[name] ** 2
+            wanted -= rate * (first / (1 - 0.9**count)) / ((second / (1 - 0.999**count)).sqrt() + 1e-8)
+        torch.testing.assert_close(tuner._parameters[name].detach().double(), wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_the_penalty_is_that_of_the_equation_in_both_stages(make_tuner: MakeTuner) -> None:
+    schedule = Schedule(6, 3, 1e-2, 1e-4, 0.5, 0.02)
+    tuner = make_tuner(schedule=schedule, dropout=0.0)
+    initial = {name: parameter.detach().double().clone() for name, parameter in tuner._parameters.items()}
+    for step in range(6):
+        steps(tuner, 1)
+        squares = sum(float((p.detach().double() - initial[n]).square().sum()) for n, p in tuner._parameters.items())
+        strength = 0.5 if step < 3 else 0.02
+        assert tuner.penalty() == pytest.approx(strength / 2 * squares, rel=1e-5)
+        assert tuner.drift() == pytest.approx(squares**0.5, rel=1e-5)
+
+
 def test_a_non_finite_loss_names_step_and_batch_and_spoils_nothing(make_tuner: MakeTuner) -> None:
     tuner = make_tuner()
     steps(tuner, 2)
