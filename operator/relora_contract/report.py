@@ -14,6 +14,9 @@ from relora_contract.scalars import Decimal, Digest, Timestamp
 MAX_MODULES = 8192
 """Most modules that a report describes, some ten times those of the largest models that are served."""
 
+MAX_POINTS = 512
+"""Most points of a learning curve."""
+
 Step = Literal["delta", "port", "fuse", "recover", "refine"]
 
 
@@ -107,6 +110,42 @@ class ModuleFit(Model):
     seconds: Decimal = Field(description="Of the fit and the probe.")
 
 
+class Surface(Model):
+    """What the search believed of the validation loss at its end: its Gaussian process on a grid."""
+
+    alpha: list[Decimal] = Field(description="Of the columns, ascending.")
+    beta: list[Decimal] = Field(description="Of the rows, ascending.")
+    loss: list[list[Decimal]] = Field(description="Median loss per completion token, row by row.")
+    deviation: list[list[Decimal]] = Field(
+        description="Standard deviation of the loss's natural logarithm: about the relative uncertainty of the loss."
+    )
+
+
+class Look(Model):
+    """One look at the monitor examples during training."""
+
+    step: int = Field(description="Optimizer steps made by then.")
+    value: Decimal = Field(description="The metric of the first gate.")
+    ready: bool = Field(description="Whether every gate's bound was met by the point estimates.")
+
+
+class LearningCurve(Model):
+    """What one stage of training did, thinned to a few hundred points: three lists, one entry a point."""
+
+    steps: Annotated[list[int], Field(max_length=MAX_POINTS)] = Field(
+        description="Optimizer steps made by then, those of an earlier stage included."
+    )
+    loss: list[Decimal] = Field(
+        description="Mean task loss per completion token since the point before, without the anchor's term."
+    )
+    drift: list[Decimal] = Field(description="‖θ − θ_init‖ over all factors.")
+    penalty: list[Decimal] = Field(description="The anchor's term of the objective, λ/2·‖θ − θ_init‖².")
+    looks: Annotated[list[Look], Field(max_length=MAX_POINTS)] = Field(default_factory=list)
+    look_reference: Decimal | None = Field(
+        default=None, description="The old pair's value on the examples of the looks, on its own base."
+    )
+
+
 class Seconds(Model):
     """Where the time of a step went, in seconds."""
 
@@ -139,6 +178,8 @@ class StepReport(Model):
     beta: Decimal | None = None
     module_fit: ModuleFit | None = None
     probes: list[Probe] = Field(default_factory=list)
+    surface: Surface | None = None
+    curve: LearningCurve | None = None
     quality: list[MetricValue] = Field(default_factory=list)
     gates: list[GateEvidence] = Field(default_factory=list)
     split_use: SplitUse | None = Field(default=None, description="Of the examples that the gates were asked on.")
@@ -161,6 +202,16 @@ class StepReport(Model):
 def report_key(request_digest: str, step: str) -> str:
     """Return the key of a report below the store's root."""
     return f"reports/{hex_part(request_digest)}/{step}.json"
+
+
+def page_key(request_digest: str, step: str) -> str:
+    """Return the key of the page for people: beside the report of the step that ended the re-adaptation."""
+    return f"reports/{hex_part(request_digest)}/{step}.html"
+
+
+def picture_key(request_digest: str, step: str) -> str:
+    """Return the key of the page's figures as one picture."""
+    return f"reports/{hex_part(request_digest)}/{step}.png"
 
 
 class Notification(Model):

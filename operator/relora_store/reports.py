@@ -1,12 +1,14 @@
-"""Step reports: one per request and step, written once. The first one stands, whoever wrote it."""
+"""Step reports and pages: one per request and step, written once. The first one stands, whoever wrote it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from relora_contract.digests import canonical_json, sha256_digest
-from relora_contract.report import StepReport, report_key
-from relora_store.errors import IntegrityError
+from relora_contract.report import StepReport, page_key, picture_key, report_key
+from relora_store.errors import IntegrityError, NotFoundError
+from relora_store.objects import AlreadyExistsError
 from relora_store.store import Store, create_or_read, read_record
 
 
@@ -39,6 +41,27 @@ def read_report(store: Store, request_digest: str, step: str) -> StoredReport | 
     """
     data = read_record(store, report_key(request_digest, step))
     return None if data is None else _parse(data, request_digest, step)
+
+
+def find_page(store: Store, request_digest: str, step: str) -> str | None:
+    """Return the URI of the page of a re-adaptation that ended with `step`, or None where there is none."""
+    key = page_key(request_digest, step)
+    try:
+        store.objects.size(key)
+    except NotFoundError:
+        return None
+    return f"{store.uri}/{key}"
+
+
+def publish_page(store: Store, request_digest: str, step: str, page: bytes, picture: bytes) -> str:
+    """Store the page of a re-adaptation beside its reports, unless there is one, and return its URI.
+
+    The page comes last: where it is, the picture is.
+    """
+    for key, data in ((picture_key(request_digest, step), picture), (page_key(request_digest, step), page)):
+        with suppress(AlreadyExistsError):
+            store.objects.create(key, data)
+    return f"{store.uri}/{page_key(request_digest, step)}"
 
 
 def _parse(data: bytes, request_digest: str, step: str) -> StoredReport:

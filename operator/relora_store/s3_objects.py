@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from botocore.exceptions import (
@@ -70,6 +70,12 @@ _TRY_AGAIN = {
     "SlowDown",
     "XAmzContentSHA256Mismatch",
 }
+_CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+}
+"""What a browser shows instead of saving it."""
 _TRY_AGAIN_STATUS = {408, 409, 429}
 _PRECONDITION_FAILED = 412
 _RANGE_NOT_SATISFIABLE = 416
@@ -170,7 +176,8 @@ class S3Objects:
     def create(self, key: str, data: bytes) -> None:
         """Write one object if the key is free; the store compares the bytes with their SHA-256."""
         checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
-        self._call("put_object", key, Body=data, IfNoneMatch="*", ChecksumSHA256=checksum)
+        kind = _CONTENT_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")
+        self._call("put_object", key, Body=data, IfNoneMatch="*", ChecksumSHA256=checksum, ContentType=kind)
 
     def create_from_file(self, key: str, path: Path, digest: str) -> None:
         """Write one object with the content of a file if the key is free; in parts when it is large."""

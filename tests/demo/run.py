@@ -16,7 +16,7 @@ from rich.live import Live
 from demo import places, scene
 from demo.requests_log import RequestsLog
 from demo.stages import Stages
-from demo.summary import print_summary, write_plots
+from demo.summary import plot_requests, print_summary
 from demo.table import Row, World, changed, condition, draw, rows_of
 from devcluster.baseimages import torch_base
 from devcluster.images import ImageStore
@@ -250,8 +250,13 @@ class Demo:
         reports = {name: _reports(bucket, binding) for name, binding in world.bindings.items()}
         self.console.print(self.node.kubectl("get", "bmr,adb,ads", "--all-namespaces"), highlight=False)
         print_summary(self.console, world, reports, requests)
-        for path in write_plots(reports, requests, places.RESULTS):
-            self.console.print(f"plot: {path.relative_to(places.REPOSITORY)}")
+        written = [plot_requests(requests, places.RESULTS / "requests.png")]
+        for name, binding in world.bindings.items():
+            for suffix, content in _pages(bucket, binding).items():
+                written.append(places.RESULTS / f"{name}{suffix}")
+                written[-1].write_bytes(content)
+        for path in written:
+            self.console.print(f"see {path.relative_to(places.REPOSITORY)}")
         arrived = all(binding["status"]["current"]["releaseName"] == places.R2 for binding in world.bindings.values())
         return arrived and bool(requests) and all(request.ok for request in requests)
 
@@ -271,11 +276,24 @@ def _settled(world: World) -> bool:
 
 def _reports(bucket: Bucket, binding: Json) -> dict[str, Json]:
     """Return the stored reports of the binding's re-adaptation by step."""
+    found = bucket.reports(_store(binding))
+    return {key.rpartition("/")[2]: report for key, report in found.items() if key.startswith(_digest(binding))}
+
+
+def _pages(bucket: Bucket, binding: Json) -> dict[str, bytes]:
+    """Return the page of the binding's re-adaptation and its picture, by the ends of their names."""
+    keys = [key for key in bucket.keys(_store(binding)) if key.startswith(f"reports/{_digest(binding)}/")]
+    pages = [key for key in keys if key.endswith((".html", ".png"))]
+    return {Path(key).suffix: bucket.read(f"{_store(binding)}/{key}") for key in pages}
+
+
+def _store(binding: Json) -> str:
+    return f"{ADAPTERS}/{binding['metadata']['namespace']}"
+
+
+def _digest(binding: Json) -> str:
     candidate = binding["status"].get("candidate") or {}
-    digest = candidate.get("requestDigest", "").removeprefix("sha256:")
-    store = f"{ADAPTERS}/{binding['metadata']['namespace']}"
-    found = bucket.reports(store)
-    return {key.rpartition("/")[2]: report for key, report in found.items() if key.startswith(digest)}
+    return str(candidate.get("requestDigest", "")).removeprefix("sha256:")
 
 
 def remove(console: Console) -> None:

@@ -1,4 +1,4 @@
-"""What came out: facts from the cluster and the store, and three plots."""
+"""What came out: facts from the cluster and the store, and a plot of the requests."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,55 +70,14 @@ def _number(text: str | None, digits: int) -> str:
     return f"{float(text):.{digits}f}" if text is not None else ""
 
 
-def write_plots(reports: Mapping[str, Mapping[str, Json]], requests: Sequence[Request], folder: Path) -> list[Path]:
-    """Draw quality by step, the probes of the search and the requests over time, and return the files."""
+def plot_requests(requests: Sequence[Request], path: Path) -> Path:
+    """Draw the requests over time, and return the file."""
     import matplotlib as mpl  # noqa: PLC0415 - a second of import that only the end of the demonstration needs
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, steps in reports.items():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-        shown = [step for step in STEPS if steps.get(step, {}).get("quality")]
-        metrics = [next(one for one in steps[step]["quality"] if one["metric"] == "Accuracy") for step in shown]
-        values = [float(one["value"]) for one in metrics]
-        below = [value - float(one["low"]) for value, one in zip(values, metrics, strict=True)]
-        above = [float(one["high"]) - value for value, one in zip(values, metrics, strict=True)]
-        left.errorbar(shown, values, yerr=[below, above], fmt="o", capsize=4)
-        reference = next((gate["reference"] for gate in steps["port"]["gates"] if gate.get("reference")), None)
-        if reference is not None:
-            left.axhline(float(reference), linestyle="--", color="grey", label="old pair on its own base")
-            left.legend()
-        left.set_title(f"{name}: accuracy on the test set by step")
-        probes = steps.get("fuse", {}).get("probes", [])
-        if probes:
-            points = right.scatter(
-                [float(probe["alpha"]) for probe in probes],
-                [float(probe["beta"]) for probe in probes],
-                c=[float(probe["loss"]) for probe in probes],
-                cmap="viridis_r",
-                norm="log",
-                s=60,
-            )
-            figure.colorbar(points, ax=right, label="validation loss")
-            right.set(xlabel="α, share of the base's delta", ylabel="β, factor of the old adapter")
-            right.set_title("probes of the search")
-        else:
-            right.set_axis_off()
-            right.set_title("no search was needed")
-        written.append(folder / f"{name}.png")
-        figure.tight_layout()
-        figure.savefig(written[-1], dpi=110)
-        plt.close(figure)
-    written.append(_plot_requests(requests, folder / "requests.png"))
-    return written
-
-
-def _plot_requests(requests: Sequence[Request], path: Path) -> Path:
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure, axis = plt.subplots(figsize=(11, 3))
     start = requests[0].time if requests else 0.0
     for ok, colour, label in ((True, "tab:blue", "answered"), (False, "tab:red", "failed")):

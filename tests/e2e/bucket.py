@@ -54,7 +54,7 @@ class Bucket:
 
     def reports(self, store_uri: str) -> dict[str, Json]:
         """Return the step reports of a store by their keys, `<request digest, hex>/<step>`."""
-        keys = [key for key in self.keys(store_uri) if key.startswith("reports/")]
+        keys = [key for key in self.keys(store_uri) if key.startswith("reports/") and key.endswith(".json")]
         return {
             key.removeprefix("reports/").removesuffix(".json"): json.loads(self.read(f"{store_uri}/{key}"))
             for key in keys

@@ -12,7 +12,7 @@ from relora_store.filesystems import Filesystems
 from relora_store.manifests import publish_folder
 from relora_store.names import Content
 from relora_store.readings import Reading, note_reading
-from relora_store.reports import publish_report, read_report
+from relora_store.reports import find_page, publish_page, publish_report, read_report
 from relora_store.store import open_store
 
 
@@ -33,6 +33,14 @@ class StoreArtifacts:
     def write_report(self, report: StepReport) -> StepReport:
         """Store a report, once. Return the one that is stored: an earlier one wins."""
         return publish_report(self._store, report).report
+
+    def find_page(self, request_digest: str, step: str) -> str | None:
+        """Return the URI of the page of a re-adaptation that ended with `step`, if it is stored."""
+        return find_page(self._store, request_digest, step)
+
+    def write_page(self, request_digest: str, step: str, page: str, picture: bytes) -> str:
+        """Store a page and its picture, once, and return the page's URI; earlier ones win."""
+        return publish_page(self._store, request_digest, step, page.encode(), picture)
 
     def publish(
         self, folder: Path, kind: ArtifactKind, provenance: Provenance, fingerprints: Sequence[Fingerprint] = ()

@@ -20,6 +20,7 @@ from relora_trainer.artifact_store import StoreArtifacts
 from relora_trainer.errors import ConfigurationError, TrainerError
 from relora_trainer.execution import Ended, ended, execute, failed, missing, termination_message
 from relora_trainer.local_run import read_local_run, run_locally
+from relora_trainer.pages import draw_page
 from relora_trainer.ports import Progress, StopSignal, SystemClock
 from relora_trainer.progress import BarProgress, LoggedProgress
 from relora_trainer.standing import digest_of, standing_reports, steps_of
@@ -83,6 +84,35 @@ def report(
 
 
 @app.command()
+def page(
+    request: RequestOption = Path(REQUEST_PATH),
+    out: Annotated[Path, typer.Option(help="Folder for page.html and page.png.")] = Path(),
+) -> None:
+    """Draw the page of a re-adaptation from its stored reports, whether it has come to its end or not.
+
+    Credentials of the store come from the environment, as for `relora`.
+    """
+    _log_to_stderr(logging.WARNING)
+    console = Console(stderr=True)
+    try:
+        parsed = STEP_REQUEST.validate_json(request.read_bytes())
+        if isinstance(parsed, DeltaRequest):
+            raise ConfigurationError("the request is for a delta, which has no page")
+        with tempfile.TemporaryDirectory() as work:
+            files = draw_page(parsed, StoreArtifacts(parsed.store_uri), Path(work))
+    except (OSError, ValidationError) as error:
+        console.print(f"[red]the request {request} cannot be read: {type(error).__name__}")
+        raise typer.Exit(ExitCode.CONFIGURATION) from error
+    except (TrainerError, StoreError) as error:
+        console.print(f"[red]{error}")
+        raise typer.Exit(error.exit_code) from error
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+        typer.echo(out / name)
+
+
+@app.command()
 def run(
     request: Annotated[
         Path,
@@ -113,6 +143,8 @@ def run(
     except (TrainerError, StoreError) as error:
         console.print(f"[red]{error}")
         raise typer.Exit(error.exit_code) from error
+    if end.page is not None:
+        console.print(f"page: {end.page}", soft_wrap=True)
     typer.echo(end.report.model_dump_json(by_alias=True, exclude_none=True, indent=1) if end.report else "")
     raise typer.Exit(end.exit_code)
 

@@ -19,6 +19,7 @@ from relora_contract.digests import model_digest
 from relora_contract.exitcodes import ExitCode
 from relora_contract.report import (
     GateEvidence,
+    LearningCurve,
     MetricValue,
     ModuleFit,
     Notification,
@@ -27,6 +28,7 @@ from relora_contract.report import (
     Step,
     StepOutcome,
     StepReport,
+    Surface,
     Verdict,
 )
 from relora_contract.request import DeltaRequest, ReadaptationItem, ReadaptationRequest
@@ -34,6 +36,7 @@ from relora_contract.wellknown import TERMINATION_MESSAGE_LIMIT_BYTES
 from relora_store.errors import StoreError
 from relora_trainer.checkpoints import StepCheckpoints
 from relora_trainer.errors import ConfigurationError, StoppedError, TemporaryError, TrainerError
+from relora_trainer.pages import keep_page
 from relora_trainer.ports import ArtifactStore, Checkpoints, Clock, Progress, StopSignal, Stopwatch
 from relora_trainer.standing import digest_of, standing_reports, steps_of
 from relora_trainer.workspace import Workspace
@@ -57,6 +60,8 @@ class StepResult:
     beta: str | None = None
     module_fit: ModuleFit | None = None
     probes: list[Probe] = field(default_factory=list)
+    surface: Surface | None = None
+    curve: LearningCurve | None = None
     quality: list[MetricValue] = field(default_factory=list)
     gates: list[GateEvidence] = field(default_factory=list)
     split_use: SplitUse | None = None
@@ -120,6 +125,8 @@ class Ended:
     exit_code: ExitCode
     notification: Notification
     report: StepReport | None = None
+    page: str | None = None
+    """URI of the page of the re-adaptation, once that has come to its end."""
 
 
 def execute(
@@ -147,7 +154,7 @@ def execute(
         if step in standing:
             LOG.info("step %s: nothing to do, the store has its outcome", step)
             store.checkpoints(digest, step).remove()
-            return ended(standing[step])
+            return replace(ended(standing[step]), page=keep_page(request, standing, store))
         steps = steps_of(request)
         if lacking := [earlier for earlier in steps[: steps.index(step)] if earlier not in standing]:
             raise ConfigurationError(
@@ -193,7 +200,7 @@ def execute(
         )
         stored = store.write_report(report)
         checkpoints.remove()
-        return ended(stored)
+        return replace(ended(stored), page=keep_page(request, {**standing, step: stored}, store))
     except (TrainerError, StoreError) as error:
         return failed(step, digest, error.exit_code, str(error))
 

@@ -25,6 +25,12 @@ class ArtifactStore(Protocol):
     def write_report(self, report: StepReport) -> StepReport:
         """Store a report, once. Return the one that is stored: an earlier one wins."""
 
+    def find_page(self, request_digest: str, step: str) -> str | None:
+        """Return the URI of the page of a re-adaptation that ended with `step`, if it is stored."""
+
+    def write_page(self, request_digest: str, step: str, page: str, picture: bytes) -> str:
+        """Store a page and its picture, once, and return the page's URI; earlier ones win."""
+
     def publish(
         self, folder: Path, kind: ArtifactKind, provenance: Provenance, fingerprints: Sequence[Fingerprint] = ()
     ) -> ArtifactRef:

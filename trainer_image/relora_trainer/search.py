@@ -40,6 +40,9 @@ CONTROLS = 3
 RESOLVED_SHARE = 0.25
 TIME_SHARE = 0.25
 GRID = 101
+SURFACE_GRID = 21
+MIN_OBSERVATIONS = 2
+"""What a model needs to scale what was observed."""
 SAME_POINT = 1e-9
 PLAUSIBLE_SHARE = 0.1
 """The loss of a screened candidate is taken for no less than this share of the lowest that was seen."""
@@ -112,6 +115,23 @@ class Stop(StrEnum):
     """The best expected improvement is below a quarter of the paired loss difference's standard error."""
     TIME = "Time"
     """Another full probe would take the search past a quarter of the time that training is estimated to need."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The model's belief of the loss, on a grid.
+
+    Attributes:
+        alpha: Of the columns, `(n,)`.
+        beta: Of the rows, `(n,)`.
+        loss: Median loss per completion token, `(n, n)`.
+        deviation: Standard deviation of the loss's natural logarithm, `(n, n)`.
+    """
+
+    alpha: Tensor
+    beta: Tensor
+    loss: Tensor
+    deviation: Tensor
 
 
 def dump_history(history: Sequence[Observation]) -> str:
@@ -238,6 +258,25 @@ class Search:
         screened = noise[~full]
         known = not len(screened) or variance <= float(screened.median()) or point[0].tolist() in inputs.tolist()
         return self._candidate(point, self.items if known else self.screening_items)
+
+    def surface(self) -> Surface | None:
+        """Return what the model believes of the loss in the whole box; None where no model can be made.
+
+        The model's objective is −log of the loss, so that exp(−mean) is the loss's median.
+        """
+        if len(self.history) < MIN_OBSERVATIONS:
+            return None
+        objective, noise = self._observations()
+        if float(objective.std()) < FLAT:
+            return None
+        with manual_seed(self.seed + len(self.history)):
+            _, model = self._surrogate(objective, noise)
+        (low_a, high_a), (low_b, high_b) = self.box.alpha, self.box.beta
+        alpha = torch.linspace(low_a, high_a, SURFACE_GRID, dtype=torch.float64)
+        beta = torch.linspace(low_b, high_b, SURFACE_GRID, dtype=torch.float64)
+        rows, columns = torch.meshgrid(beta, alpha, indexing="ij")
+        mean, variance = posterior(model, torch.stack([columns.ravel(), rows.ravel()], dim=1))
+        return Surface(alpha, beta, (-mean).exp().reshape(rows.shape), variance.sqrt().reshape(rows.shape))
 
     def _surrogate(self, objective: Tensor, noise: Tensor) -> tuple[Tensor, SingleTaskGP]:
         """Return the probed points, `(n, 2)` float64, and the model of what was observed there."""

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.readaptation import Refine, Strategy
+from relora_contract.report import LearningCurve, Look
 from relora_trainer.errors import ConfigurationError
 from relora_trainer.execution import StepContext
 from relora_trainer.factor_files import read_factors
+from relora_trainer.gate import measure
 from relora_trainer.initialization import HEAD_DEVIATION, Initialization, balanced, fresh, untouched
+from relora_trainer.learning_curve import CurveRecorder
 from relora_trainer.outcomes import Outcome
 from relora_trainer.readapting import Readapting
 from relora_trainer.readiness import MONITOR_ITEMS, Watch, monitor_interval, seems_ready
@@ -21,6 +24,7 @@ from relora_trainer.tuning import STATE_JSON, Ending, StepStatistics, Tuner, tra
 LOG = logging.getLogger(__name__)
 MICRO_BATCH = 16
 WATCH = "watch.json"
+CURVE = "curve.json"
 
 
 class StagedTuning:
@@ -55,6 +59,17 @@ class StagedTuning:
             micro_batch_size=min(self.plan.batch_size, MICRO_BATCH),
             seed=self.plan.seed,
         )
+
+    @cached_property
+    def _recorder(self) -> CurveRecorder:
+        """Of this stage; an interrupted one goes on with what its checkpoint holds."""
+        return CurveRecorder.for_steps(self.tuner.schedule.total_steps)
+
+    @property
+    def curve(self) -> LearningCurve | None:
+        """What this stage has recorded of its training."""
+        metric = self.work.item.gates[0].metric
+        return self._recorder.curve(measure(metric, self._monitor_reference).value if self._recorder.looks else None)
 
     @property
     def coefficients(self) -> tuple[str | None, str | None]:
@@ -95,10 +110,12 @@ class StagedTuning:
         if (self._state_folder / STATE_JSON).is_file():
             self.tuner.restore(self._state_folder)
             self._watch = Watch(json.loads((self._state_folder / WATCH).read_text())["row"])
+            self._recorder = CurveRecorder.model_validate_json((self._state_folder / CURVE).read_text())
             LOG.info("%s: continuing after step %d", self.step, self.tuner.step_count)
             if self._watch.is_ready:
                 return Ending.READY
         ending = self._train(until)
+        self._recorder.end(self.tuner.step_count, self._pull)
         self._write_state()
         return ending
 
@@ -122,6 +139,7 @@ class StagedTuning:
     def _write_state(self) -> None:
         self.tuner.save(self._state_folder)
         (self._state_folder / WATCH).write_text(json.dumps({"row": self._watch.row}))
+        (self._state_folder / CURVE).write_text(self._recorder.model_dump_json())
 
     def publish_state(self) -> ArtifactRef:
         """Store everything that the next stage continues from."""
@@ -137,13 +155,22 @@ class StagedTuning:
     def _is_ready(self, step: int) -> bool:
         if self.plan.refine is Refine.ALWAYS:
             return False
-        outcomes = self.monitor()
-        keys = {outcome.key for outcome in outcomes}
-        reference = [outcome for outcome in self.work.reference.monitor if outcome.key in keys]
-        ready = seems_ready(self.work.item.gates, outcomes, reference)
+        gates, outcomes = self.work.item.gates, self.monitor()
+        ready = seems_ready(gates, outcomes, self._monitor_reference)
+        self._recorder.looks.append(Look(step=step, value=measure(gates[0].metric, outcomes).value, ready=ready))
         LOG.info("%s: step %d: the monitor says %s", self.step, step, "ready" if ready else "not yet")
         return self._watch.tell(ready=ready)
 
+    @cached_property
+    def _monitor_reference(self) -> list[Outcome]:
+        """What the old pair did on the examples of the monitor."""
+        keys = {example.key for example in self.work.parts.monitor[:MONITOR_ITEMS]}
+        return [outcome for outcome in self.work.reference.monitor if outcome.key in keys]
+
+    def _pull(self) -> tuple[float, float]:
+        return self.tuner.drift(), self.tuner.penalty()
+
     def _tell(self, step: int, statistics: StepStatistics) -> None:
+        self._recorder.step(step, statistics.loss, self._pull)
         total = self.tuner.schedule.total_steps
         self.context.progress.update(self.step, step, total, f"loss {statistics.loss:.4f}")

@@ -47,6 +47,19 @@ def standing_reports(
     return reports
 
 
+def ending_step(request: DeltaRequest | ReadaptationRequest, reports: Mapping[Step, StepReport]) -> Step | None:
+    """Return the step whose result ended a re-adaptation. None: a step is left to do, or the request is for a delta.
+
+    Args:
+        request: The request.
+        reports: Of its steps so far, in order, judged by its gates.
+    """
+    done = [step for step, report in reports.items() if report.outcome is StepOutcome.SUCCEEDED]
+    if isinstance(request, DeltaRequest) or not done:
+        return None
+    return done[-1] if done[-1] == steps_of(request)[-1] or _nothing_to_do(request, reports) else None
+
+
 def reference_of(reports: Mapping[Step, StepReport]) -> ArtifactRef:
     """Return the record of what the old adapter did on its own base, from the report of the step that measured it.
 

@@ -6,9 +6,9 @@ from threading import Barrier
 import pytest
 
 from relora_contract.digests import sha256_digest
-from relora_contract.report import StepOutcome, StepReport, report_key
+from relora_contract.report import StepOutcome, StepReport, page_key, picture_key, report_key
 from relora_store.errors import IntegrityError
-from relora_store.reports import publish_report, read_report
+from relora_store.reports import find_page, publish_page, publish_report, read_report
 from samples.artifacts import D1, D2
 from samples.places import Place
 
@@ -60,3 +60,15 @@ def test_something_else_in_its_place_is_an_error(local_place: Place, data: bytes
     local_place.put(report_key(D1, "port"), data)
     with pytest.raises(IntegrityError, match="report"):
         read_report(local_place.store, D1, "port")
+
+
+def test_a_page_lies_beside_the_report_and_the_first_one_stands(place: Place) -> None:
+    publish_report(place.store, report())
+    assert find_page(place.store, D1, "port") is None
+    uri = publish_page(place.store, D1, "port", b"<p>first", b"picture")
+    assert uri == f"{place.uri}/{report_key(D1, 'port').removesuffix('.json')}.html"
+    assert publish_page(place.store, D1, "port", b"<p>second", b"other") == uri
+    assert find_page(place.store, D1, "port") == uri
+    assert place.objects.read(page_key(D1, "port"), 100) == b"<p>first"
+    assert place.objects.read(picture_key(D1, "port"), 100) == b"picture"
+    assert read_report(place.store, D1, "port") is not None

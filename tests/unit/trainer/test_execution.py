@@ -33,6 +33,7 @@ class MemoryStore:
     def __init__(self, uri: str = "file:///nowhere") -> None:
         self.uri = uri
         self.reports: dict[str, StepReport] = {}
+        self.pages: dict[str, str] = {}
 
     def read_report(self, request_digest: str, step: str) -> StepReport | None:
         assert request_digest == DIGEST
@@ -40,6 +41,14 @@ class MemoryStore:
 
     def write_report(self, report: StepReport) -> StepReport:
         return self.reports.setdefault(report.step, report)
+
+    def find_page(self, request_digest: str, step: str) -> str | None:
+        assert request_digest == DIGEST
+        return f"{self.uri}/{step}.html" if step in self.pages else None
+
+    def write_page(self, request_digest: str, step: str, page: str, picture: bytes) -> str:
+        self.pages[step] = page
+        return f"{self.uri}/{step}.html"
 
     def publish(
         self, folder: Path, kind: ArtifactKind, provenance: Provenance, fingerprints: Sequence[Fingerprint] = ()
@@ -168,6 +177,55 @@ def test_a_failed_gate_goes_on_to_the_next_step(tmp_path: Path) -> None:
     run("port", store, code, tmp_path)
     assert run("fuse", store, code, tmp_path).notification.outcome is StepOutcome.SUCCEEDED
     assert code.runs == 2
+
+
+def test_a_page_is_stored_when_the_re_adaptation_has_come_to_its_end(tmp_path: Path) -> None:
+    store = MemoryStore()
+    assert run("port", store, Code(failing), tmp_path).page is None
+    assert store.pages == {}
+    end = run("fuse", store, Code(passing), tmp_path)
+    assert end.page == "file:///nowhere/fuse.html"
+    assert "Gate passed after fuse" in store.pages["fuse"]
+    assert run("recover", store, Code(passing), tmp_path).page == end.page
+    assert list(store.pages) == ["fuse"]
+
+
+def test_the_last_step_ends_it_whatever_the_gate_says(tmp_path: Path) -> None:
+    store = MemoryStore()
+    run("port", store, Code(failing), tmp_path, request(strategy=Strategy.PORTLLM))
+    assert "Gate failed after port" in store.pages["port"]
+
+
+def test_a_page_that_cannot_be_stored_changes_no_outcome_and_is_stored_by_the_next_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+
+    def refuse(*_: object) -> str:
+        raise StoreTemporaryError("the store does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryStore, "write_page", refuse)
+        end = run("port", store, Code(passing), tmp_path)
+    assert (end.exit_code, end.page) == (ExitCode.DONE, None)
+    assert store.reports["port"] == end.report
+    assert "the page is left out" in caplog.text
+    assert run("fuse", store, Code(passing), tmp_path).page is not None
+    assert list(store.pages) == ["port"]
+
+
+def test_a_page_that_cannot_be_drawn_changes_no_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("relora_trainer.page.document.page", broken)
+    store = MemoryStore()
+    end = run("port", store, Code(passing), tmp_path)
+    assert (end.exit_code, end.page, store.pages) == (ExitCode.DONE, None, {})
+    assert end.notification.verdict is Verdict.PASSED
+    assert "the page is left out" in caplog.text
 
 
 def test_a_step_needs_the_reports_before_it(tmp_path: Path) -> None:

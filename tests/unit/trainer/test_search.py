@@ -217,6 +217,30 @@ def test_landmarks_outside_the_box_are_left_out() -> None:
     assert len({(p.alpha, p.beta) for p in search.history}) == 4
 
 
+def test_the_surface_is_what_the_model_believes_after_the_last_probe() -> None:
+    search = Search(BOX, budget=20, items=ITEMS)
+    run(search, bowl)
+    surface = search.surface()
+    assert surface is not None
+    assert (float(surface.alpha[-1]), float(surface.beta[-1])) == (1.0, 3.0)
+    exact = [
+        [probe(bowl, Candidate(float(a), float(b), ITEMS)).loss.value for a in surface.alpha] for b in surface.beta
+    ]
+    near = surface.deviation < 0.1
+    assert int(near.sum()) > 50
+    np.testing.assert_allclose(surface.loss[near], np.array(exact)[near], rtol=0.35)
+    assert float(surface.deviation[:, -1].mean()) > float(surface.deviation.min())
+
+
+def test_there_is_no_surface_without_a_model() -> None:
+    search = Search(BOX, budget=20, items=ITEMS)
+    assert search.surface() is None
+    search.tell(probe(bowl, Candidate(0, 1, ITEMS)))
+    assert search.surface() is None
+    search.tell(Observation(0.5, 1.5, search.history[0].nll, search.history[0].tokens, 1.0))
+    assert search.surface() is None
+
+
 def test_what_was_probed_in_full_does_not_compete_again() -> None:
     search = Search(BOX, budget=20, items=ITEMS)
     everything = search._choices(torch.empty(0, 2, dtype=torch.float64))

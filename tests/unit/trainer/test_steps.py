@@ -1,6 +1,7 @@
 """The steps of a re-adaptation, one after the other, on a tiny base and a store in a folder."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,47 @@ def test_what_is_published_is_a_plain_peft_folder_with_a_fingerprint(laptop: Lap
     assert manifest["provenance"]["inputAdapterDigest"].startswith("sha256:")
 
 
+@pytest.mark.parametrize(
+    ("strategy", "step", "sections"),
+    [
+        ("PortLLM", "port", {"gate", "seconds"}),
+        ("PortLLMFineTune", "refine", {"gate", "seconds", "training"}),
+        ("Scratch", "refine", {"gate", "seconds", "training"}),
+        ("ReLoRA", "refine", {"gate", "seconds", "training", "search", "modules"}),
+    ],
+)
+def test_a_page_is_stored_beside_the_report_that_ended_the_re_adaptation(
+    laptop: Laptop, strategy: str, step: str, sections: set[str]
+) -> None:
+    tuning = {"batchSize": 8, "epochs": 2, "recoverFraction": "0.5"}
+    readaptation = {"strategy": strategy, "search": {"budget": 3}, "tuning": tuning}
+    end = laptop.run(gates=[{"metric": "Loss", "threshold": "0"}], readaptation=readaptation)
+    pages = sorted((laptop.root / "store" / "reports").glob("*/*.html"))
+    assert end.page == f"file://{pages[0]}"
+    assert [page.stem for page in pages] == [step]
+    assert pages[0].with_suffix(".json").is_file()
+    assert pages[0].with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    html = pages[0].read_text()
+    assert set(re.findall(r'<section id="(\w+)"', html)) == {"steps", "facts", *sections}
+    assert f"by {strategy}" in html
+
+
+def test_training_records_its_curve_in_both_stages(laptop: Laptop) -> None:
+    laptop.run(gates=[{"metric": "Loss", "threshold": "0"}])
+    recover, refine = laptop.report("recover").curve, laptop.report("refine").curve
+    assert recover is not None
+    assert refine is not None
+    total = laptop.report("recover").optimizer_steps + laptop.report("refine").optimizer_steps
+    assert [*recover.steps, *refine.steps] == list(range(1, total + 1))
+    assert 0 < float(recover.drift[0]) < float(recover.drift[-1])
+    for curve, strength in ((recover, 1e-3), (refine, 1e-4)):
+        drift = float(curve.drift[-1])
+        assert float(curve.penalty[-1]) == pytest.approx(strength / 2 * drift**2, rel=1e-4)
+        assert curve.looks
+        assert curve.look_reference is not None
+    assert float(refine.loss[-1]) < float(recover.loss[0])
+
+
 def test_below_the_gate_the_coefficients_are_searched(laptop: Laptop) -> None:
     laptop.run(gates=[{"metric": "Loss", "threshold": "0"}])
     assert laptop.report("port").verdict is Verdict.FAILED
@@ -58,6 +100,8 @@ def test_below_the_gate_the_coefficients_are_searched(laptop: Laptop) -> None:
     assert fuse.outcome is StepOutcome.SUCCEEDED
     assert (fuse.probes[0].alpha, fuse.probes[0].beta) == ("0", "1")
     assert fuse.training_state is not None
+    assert fuse.surface is not None
+    assert len(fuse.surface.loss) == len(fuse.surface.beta) == len(fuse.surface.deviation)
     assert set(fuse.captured_energy) == {
         f"model.layers.{layer}.self_attn.{target}" for layer in (0, 1) for target in TARGETS
     }

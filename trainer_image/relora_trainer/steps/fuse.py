@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from relora_contract.readaptation import Granularity, Interval, Refine
-from relora_contract.report import Coefficients, ModuleFit, Probe
+from relora_contract.report import Coefficients, ModuleFit, Probe, Surface
 from relora_trainer.coefficient_fit import TRAINING_COST, CoefficientFit, affordable_passes, probes_of
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.delta import Delta, open_delta
@@ -23,6 +23,7 @@ from relora_trainer.factor_files import write_factors
 from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
 from relora_trainer.items import ItemSet
+from relora_trainer.optional import optional
 from relora_trainer.outcomes import Outcome
 from relora_trainer.paired import token_mean
 from relora_trainer.readapting import Readapting
@@ -64,7 +65,9 @@ def run(context: StepContext, searcher: Callable[..., Search] = Search) -> StepR
     items = session.encoder.encode(work.parts.search)
     coefficients = CoefficientSearch(work, session, fusion, items, searcher)
     with context.stopwatch.part("search"):
-        history = coefficients.search()
+        search = coefficients.search()
+        history = search.history
+        surface = optional("the surface of the search", lambda: _surface(search))
         fitted = coefficients.fit(history)
     per_module = fitted is not None and fitted.is_used(history)
     winner, port = best(history), history[0]
@@ -80,6 +83,7 @@ def run(context: StepContext, searcher: Callable[..., Search] = Search) -> StepR
         beta=texts[1],
         module_fit=_module_fit(fitted, used=per_module) if fitted else None,
         probes=[_probe(observation) for observation in history],
+        surface=surface,
         captured_energy={name: decimal_text(share) for name, share in energy.items()},
         warnings=[NO_FIT] if work.item.plan.granularity is Granularity.PER_MODULE and not fitted else [],
     )
@@ -92,6 +96,7 @@ def run(context: StepContext, searcher: Callable[..., Search] = Search) -> StepR
         training_state=found.training_state,
         module_fit=found.module_fit,
         probes=found.probes,
+        surface=found.surface,
         captured_energy=found.captured_energy,
         warnings=found.warnings,
     )
@@ -152,7 +157,7 @@ class CoefficientSearch:
         self._items = items
         self._box = Box(_interval(self._plan.alpha), _interval(self._plan.beta))
 
-    def search(self) -> list[Observation]:
+    def search(self) -> Search:
         """Search the pair for all modules, within what the fit leaves of budget and time."""
         path = self._work.checkpoint / HISTORY
         history = load_history(path.read_text()) if path.is_file() else []
@@ -173,7 +178,7 @@ class CoefficientSearch:
             self._save(search.history)
             loss = best(search.history).loss.value
             self._work.context.progress.update("search", len(search.history), search.budget, f"best loss {loss:.4f}")
-        return search.history
+        return search
 
     def fit(self, history: list[Observation]) -> Fitted | None:
         """Fit the coefficients of each module, from the best pair on. None: the plan or its budget has no room."""
@@ -253,6 +258,23 @@ def _probe(observation: Observation) -> Probe:
         count=loss.count,
         seconds=optional_decimal(observation.seconds) or "0",
     )
+
+
+def _surface(search: Search) -> Surface | None:
+    found = search.surface()
+    if found is None:
+        return None
+    return Surface(
+        alpha=[decimal_text(value) for value in found.alpha.tolist()],
+        beta=[decimal_text(value) for value in found.beta.tolist()],
+        loss=[[_short(value) for value in row] for row in found.loss.tolist()],
+        deviation=[[_short(value) for value in row] for row in found.deviation.tolist()],
+    )
+
+
+def _short(value: float) -> str:
+    """Return four significant digits, which is more than a picture shows."""
+    return decimal_text(float(f"{value:.4g}"))
 
 
 def _module_fit(fitted: Fitted, *, used: bool) -> ModuleFit:

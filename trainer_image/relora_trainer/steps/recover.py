@@ -23,4 +23,4 @@ def run(context: StepContext) -> StepResult:
     write_outcomes(record / MONITOR_RECORD, stage.monitor())
     alpha, beta = stage.coefficients
     judged = stage.work.judge_and_publish(stage.session, alpha=alpha, beta=beta)
-    return replace(judged, training_state=state, optimizer_steps=stage.tuner.step_count)
+    return replace(judged, training_state=state, optimizer_steps=stage.tuner.step_count, curve=stage.curve)

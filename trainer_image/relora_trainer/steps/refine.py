@@ -26,6 +26,7 @@ def run(context: StepContext) -> StepResult:
         optimizer_steps=stage.tuner.step_count - recovered.optimizer_steps,
         alpha=recovered.alpha,
         beta=recovered.beta,
+        curve=stage.curve,
     )
     if recovered.verdict is Verdict.PASSED:
         before = read_outcomes(stage.work.workspace.state(recovered.outcomes) / MONITOR_RECORD)
@@ -33,7 +34,7 @@ def run(context: StepContext) -> StepResult:
             warning = "not better than what recover published, by more than one standard error: not published"
             return replace(trained, warnings=[warning])
     judged = stage.work.judge_and_publish(stage.session, alpha=trained.alpha, beta=trained.beta)
-    return replace(judged, optimizer_steps=trained.optimizer_steps)
+    return replace(judged, optimizer_steps=trained.optimizer_steps, curve=trained.curve)
 
 
 def _is_better(new: list[Outcome], old: list[Outcome]) -> bool:
