@@ -247,7 +247,7 @@ class Search:
         with manual_seed(self.seed + len(self.history)):
             inputs, model = self._surrogate(objective, noise)
             choices = self._choices(inputs[full])
-            point, log_improvement = most_improving(model, choices, best=float(objective[full].max()))
+            point, log_improvement = most_improving(model, choices, best=objective[full].max())
             resolved = math.exp(log_improvement) < RESOLVED_SHARE * self._resolution(float(noise.min()))
             if resolved and int(full.sum()) > 1:
                 return Stop.RESOLVED

@@ -47,13 +47,13 @@ def posterior(model: SingleTaskGP, points: Tensor) -> tuple[Tensor, Tensor]:
     return found.mean.detach()[:, 0], found.variance.detach()[:, 0]
 
 
-def most_improving(model: SingleTaskGP, choices: Tensor, *, best: float) -> tuple[Tensor, float]:
+def most_improving(model: SingleTaskGP, choices: Tensor, *, best: Tensor) -> tuple[Tensor, float]:
     """Return the point of the highest expected improvement, eq. 17, and that improvement's logarithm, eqs. 15 and 16.
 
     Args:
         model: A fitted process.
         choices: The points that compete, `(n, 2)` float64.
-        best: f⁺, the highest observed objective.
+        best: f⁺, the highest observed objective, a scalar in float64.
 
     Returns:
         The point, `(1, 2)`, and log EI.
