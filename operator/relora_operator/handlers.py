@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 CHUNK_SIZE = 250
 _SERVER_SECONDS = 300
 _CLIENT_SECONDS = 310
+_IDLE_SECONDS = 0.5
+"""How long kopf's worker of an object waits for its next event, and keeps the last one as it was sent: with kopf's five
+seconds every object of a fleet is held whole while the fleet is read, which was two thirds of the memory of one."""
 
 
 def build_registry(intake: Intake, login: Login) -> kopf.OperatorRegistry:
@@ -60,6 +63,7 @@ def build_settings() -> kopf.OperatorSettings:
     settings.persistence.finalizer = f"{GROUP}/unused"  # kopf removes its finalizer from what it sees: not another's
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.persistence.progress_storage = NoProgress()
+    settings.queueing.idle_timeout = _IDLE_SECONDS
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
     settings.watching.server_timeout = _SERVER_SECONDS

@@ -6,7 +6,7 @@ from datetime import datetime
 from relora_contract.report import Notification
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ContainerView:
     """One container (or init container) of a trainer pod."""
 
@@ -22,7 +22,7 @@ class ContainerView:
     notification: Notification | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PodView:
     """One pod of a Job."""
 
@@ -40,7 +40,7 @@ class PodView:
     """In the order in which they run."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobView:
     """One Job of ours with its pods."""
 

@@ -40,7 +40,7 @@ def parse_own(model: type[ApiModel], raw: JsonObject) -> ApiModel:
     Raises:
         UnreadableError: The object has another form, as after a downgrade.
     """
-    return validated(model, {**raw, "metadata": _own_metadata(raw)})
+    return compact(validated(model, {**raw, "metadata": _own_metadata(raw)}))
 
 
 def parse_newer(model: type[OwnModel], raw: JsonObject, before: OwnModel) -> OwnModel:
@@ -57,7 +57,7 @@ def parse_newer(model: type[OwnModel], raw: JsonObject, before: OwnModel) -> Own
     if not generation or (known.uid, known.generation) != (found.uid, generation):
         return parse_own(model, raw)
     changing: JsonObject = {"status": raw["status"]} if "status" in raw else {}
-    part = validated(_changing_part(model), {"metadata": _own_metadata(raw), **changing})
+    part = compact(validated(_changing_part(model), {"metadata": _own_metadata(raw), **changing}))
     newer = before.model_copy(update=dict(part))
     _share_given(newer)
     return newer
@@ -136,7 +136,7 @@ def validated(model: type[ApiModel], raw: JsonObject) -> ApiModel:
         UnreadableError: It has another form; the message names the fields.
     """
     try:
-        return compact(model.model_validate(raw))
+        return model.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()[:3]

@@ -44,7 +44,7 @@ class _Job(Model):
     status: _JobStatus = Field(default_factory=_JobStatus)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobRecord:
     """A Job and the object of ours that owns it."""
 
@@ -144,7 +144,7 @@ class _Pod(Model):
     status: _PodStatus = Field(default_factory=_PodStatus)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PodRecord:
     """A pod, its Job, and whether it is ready and which serving set it was started for."""
 

@@ -8,6 +8,7 @@ from kopf._cogs.structs.references import Resource
 from kopf._core.engines.indexing import OperatorIndexers
 from kopf._core.reactor.inventory import ResourceMemories
 from kopf._core.reactor.processing import process_resource_event
+from kopf._core.reactor.queueing import ObjectUid, Stream, worker
 
 from controller.world import World, binding
 from relora_operator.handlers import build_registry, build_settings
@@ -51,3 +52,22 @@ async def test_an_event_reaches_the_state_without_a_copy_of_the_object(world: Wo
 
     found = world.state.bindings.get("team", "three")
     assert (found is None) == (kind == "DELETED")
+
+
+async def test_kopf_lets_go_of_an_object_soon_after_its_event() -> None:
+    key = (Resource(group=BINDINGS.group, version=BINDINGS.version, plural=BINDINGS.plural), ObjectUid("one"))
+    stream = Stream(backlog=asyncio.Queue(), pressure=asyncio.Event())
+    streams = {key: stream}
+    stream.backlog.put_nowait({"type": "ADDED", "object": {"metadata": {"uid": "one"}}})
+    processed = []
+
+    async def process(**arguments: object) -> None:
+        processed.append(arguments["raw_event"])
+
+    working = worker(
+        signaller=asyncio.Condition(), processor=process, settings=build_settings(), streams=streams, key=key
+    )
+    await asyncio.wait_for(working, timeout=3)
+
+    assert len(processed) == 1
+    assert streams == {}
