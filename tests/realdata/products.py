@@ -37,7 +37,7 @@ def _sentiment(split: Split) -> Product:
 
 
 def _author(split: Split) -> Product:
-    recipe: dict[str, JSON] = {"version": 1, **asdict(split)}
+    recipe: dict[str, JSON] = {"version": 2, **asdict(split)}
     wheel = reviews.WHEEL.product()
     return Product("task-author", recipe, lambda work: reviews.write_author(work, split), (wheel,))
 
