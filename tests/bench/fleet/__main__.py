@@ -13,7 +13,7 @@ from devcluster.gobuild import module_version
 from devcluster.paths import GO_MODULE, KWOK_MODULE
 
 _PLOT = Path(__file__).parents[3] / "docs" / "fleet.svg"
-_SMALLER = (10, 2)
+_SMALLER = (10, 5)
 """By what the size is divided for the other points of the plot; the ratios of the table take the first."""
 
 

@@ -1,11 +1,14 @@
 """All that is done with a fleet of one size, phase by phase."""
 
 import asyncio
+import json
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.fleet import objects
@@ -60,8 +63,12 @@ class Course:
     real: Passage
     rest: Rest | None = None
     takeover: Takeover | None = None
+    plan_seconds: float | None = None
+    """How long `kubectl relora plan` took for the next release."""
     alone_seconds: float | None = None
     bypassed: Passage | None = None
+    samples: dict[str, int] | None = None
+    """What the operator's processor time went to while the controllers were bypassed, in samples by part."""
     memory: Memory | None = None
 
 
@@ -131,6 +138,8 @@ async def _phases(fleet: Fleet, cluster: Cluster, started: Operators, stage: Sta
     if whole:
         found["rest"] = await rest(fleet, leader)
         stage.mark("nothing happened for a while")
+        found["plan_seconds"] = await plan(cluster, fleet)
+        stage.mark(f"the next release was planned in {found['plan_seconds']:.1f} s")
         played = await score(fleet.wire, objects.release_name(2), real.usage.requests)
         await clear_jobs(fleet)
         found["takeover"] = await take_over(fleet, started, leader)
@@ -140,9 +149,11 @@ async def _phases(fleet: Fleet, cluster: Cluster, started: Operators, stage: Sta
         found["alone_seconds"] = await play(fleet.wire, played, limit_seconds=fleet.limit_seconds, say=fleet.say)
         stage.mark(f"the control plane alone took {found['alone_seconds']:.0f} s for the same writes")
         await clear_jobs(fleet)
-        found["bypassed"] = await bypass(fleet, cluster, started)
+        samples = cluster.folder / "samples.json"
+        found["bypassed"] = await bypass(fleet, cluster, started, samples)
         stage.mark(f"a release passed in {found['bypassed'].seconds:.0f} s without controllers")
         started.stop_all()
+        found["samples"] = json.loads(samples.read_text())
         await clear_jobs(fleet)
         found["memory"] = await grow(fleet, started)
         stage.mark("memory is measured")
@@ -224,11 +235,26 @@ async def take_over(fleet: Fleet, started: Operators, leader: Replica) -> Takeov
     return Takeover(passage=passage, seconds=seconds[0])
 
 
-async def bypass(fleet: Fleet, cluster: Cluster, started: Operators) -> Passage:
+async def plan(cluster: Cluster, fleet: Fleet) -> float:
+    """Return how long the command takes that plans the next release, from its start to its end."""
+    fleet.say("planning the next release")
+    release = cluster.folder / "release.yaml"
+    release.write_text(json.dumps(objects.new_release(3)))
+    command = [str(Path(sys.executable).with_name("kubectl-relora")), "plan", "-f", str(release)]
+    start = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *command, "--kubeconfig", str(cluster.kubeconfig), stdout=asyncio.subprocess.DEVNULL
+    )
+    if code := await process.wait():
+        raise AssertionError(f"kubectl relora plan ended with {code}")
+    return time.monotonic() - start
+
+
+async def bypass(fleet: Fleet, cluster: Cluster, started: Operators, samples: Path) -> Passage:
     """Let a release pass while someone quicker does the controllers' work."""
     with cluster.without_controllers():
         async with finishing(fleet.wire):
-            leader = await started.start_leader()
+            leader = await started.start_leader(samples=samples)
             return await fleet.pass_over(4, leader)
 
 

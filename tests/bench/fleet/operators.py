@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,17 +67,18 @@ class Operators:
         self._folder = folder
         self._running: list[Replica] = []
 
-    def start(self, *arguments: str) -> Replica:
-        """Start one."""
+    def start(self, *arguments: str, samples: Path | None = None) -> Replica:
+        """Start one; with `samples` it writes there, at its end, what its processor time went to."""
         name = f"operator-{len(self._running)}"
         log = self._folder / f"{name}.log"
-        replica = Replica(self._kubeconfig, log, *_OPTIONS, *arguments, name=name)
+        command = [sys.executable, "-m", "bench.fleet.sampled", str(samples)] if samples is not None else None
+        replica = Replica(self._kubeconfig, log, *_OPTIONS, *arguments, name=name, command=command)
         self._running.append(replica)
         return replica
 
-    async def start_leader(self, *arguments: str) -> Replica:
+    async def start_leader(self, *arguments: str, samples: Path | None = None) -> Replica:
         """Start one and wait until it leads."""
-        replica = self.start(*arguments)
+        replica = self.start(*arguments, samples=samples)
         await asyncio.to_thread(replica.await_lead)
         return replica
 

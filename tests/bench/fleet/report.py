@@ -1,5 +1,6 @@
 """From what was measured to the rows of the table, and the plot over the sizes."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ _GROWTH = 1.2
 _MEBIBYTES = 300
 _FIRST_JOB_SECONDS = 5
 _TAKEOVER_SECONDS = 20
+_PLAN_SECONDS = 5
 
 
 def rows(courses: Sequence[Course]) -> list[Row]:
@@ -32,6 +34,8 @@ def rows(courses: Sequence[Course]) -> list[Row]:
         *_of_memory(large),
         at_most("release applied to first Job", real.first_job_seconds, _FIRST_JOB_SECONDS, "s"),
         measured("release applied to first re-adaptation Job", real.first_readaptation_seconds, "s"),
+        *_of_plan(large),
+        *_of_samples(large),
     ]
     if large.rest is not None:
         found.append(at_most(f"writes at rest in {large.rest.seconds:.0f} s, the Lease left out", large.rest.writes, 0))
@@ -65,6 +69,21 @@ def _of_throughput(course: Course) -> list[Row]:
             at_least("share of it with the operator", share, _OF_THE_CONTROL_PLANE, "%"),
         ]
     return found
+
+
+def _of_plan(course: Course) -> list[Row]:
+    if course.plan_seconds is None:
+        return []
+    return [at_most(f"kubectl relora plan for {course.bindings} bindings", course.plan_seconds, _PLAN_SECONDS, "s")]
+
+
+def _of_samples(course: Course) -> list[Row]:
+    """Tell what the operator's processor time goes to where it is the bottleneck, the most first."""
+    found = Counter(course.samples or {})
+    return [
+        measured(f"of the operator's processor time: {part}", count / found.total() * 100, "%")
+        for part, count in found.most_common()
+    ]
 
 
 def _of_growth(small: Course, large: Course) -> list[Row]:
@@ -130,13 +149,19 @@ def plot(courses: Sequence[Course], path: Path) -> None:
         ("requests per binding", [_requests(course.real) for course in courses]),
         ("operator memory, MiB", [course.real.peak_mebibytes for course in courses]),
     )
+    at_rest = courses[-1].memory.mebibytes if courses[-1].memory is not None else {}
     figure, axes = plt.subplots(1, len(parts), figsize=(10, 3.2), layout="constrained")
     for axis, (name, values) in zip(axes, parts, strict=True):
         axis.plot(sizes, values, marker="o")
         axis.set(xscale="log", xlabel="bindings", title=name)
+        ticks = sizes
+        if values is parts[-1][1] and at_rest:
+            axis.plot(list(at_rest), list(at_rest.values()), marker="s", linestyle="--", label="at rest")
+            axis.legend()
+            ticks = sorted({*sizes, *at_rest})
         axis.set_ylim(bottom=0)
         axis.grid(visible=True, alpha=0.3)
-        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.set_xticks(ticks, [str(size) for size in ticks])
         axis.minorticks_off()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})

@@ -1,4 +1,10 @@
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +14,7 @@ from bench.fleet.course import Course, Takeover
 from bench.fleet.operators import Usage
 from bench.fleet.passage import Passage
 from bench.fleet.report import rows
+from bench.fleet.sampled import Sampler
 from controller.api import Document
 from controller.kubelet import digest_of, ended_status, passes_at
 from relora_operator.kube.parse_jobs import parse_notification
@@ -73,6 +80,45 @@ def course(real: Passage, bindings: int = 100) -> Course:
 )
 def test_the_table_says_which_target_was_missed(real: Passage, missed: set[str]) -> None:
     assert {row.name for row in rows([course(real)]) if row.met is False} == missed
+
+
+def test_the_table_tells_what_the_operators_time_goes_to_and_whether_a_plan_is_quick_enough() -> None:
+    measured = Course(bindings=100, real=passage(seconds=10), plan_seconds=6, samples={"decide": 30, "event loop": 10})
+
+    found = {(row.name, row.value, row.met) for row in rows([measured])}
+
+    assert found >= {
+        ("kubectl relora plan for 100 bindings", 6, False),
+        ("of the operator's processor time: decide", 75, None),
+        ("of the operator's processor time: event loop", 25, None),
+    }
+
+
+def test_samples_are_counted_by_the_innermost_part_that_has_a_name() -> None:
+    sampler = Sampler()
+    code = "def called():\n    look()\n"
+    core: dict[str, Any] = {"look": lambda: sampler.look(0, sys._getframe(1))}
+    exec(compile(code, "/src/relora_operator/core/pairs.py", "exec"), core)  # noqa: S102 - a frame of another file
+    other: dict[str, Any] = {"look": core["called"]}
+    exec(compile(code, "/lib/json/encoder.py", "exec"), other)  # noqa: S102 - same
+
+    core["called"]()
+    other["called"]()
+    other["look"] = lambda: sampler.look(0, sys._getframe(1))
+    other["called"]()
+
+    assert sampler.parts == {"decide": 2, "the rest": 1}
+
+
+def test_the_sampled_operator_is_the_operator_and_writes_its_samples_at_the_end(tmp_path: Path) -> None:
+    samples = tmp_path / "samples.json"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    command = [sys.executable, "-m", "bench.fleet.sampled", str(samples), "run", "--help"]
+    ended = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+
+    assert "--resync-seconds" in ended.stdout
+    assert isinstance(json.loads(samples.read_text()), dict)
 
 
 def test_a_pods_steps_end_with_notifications_that_the_operator_reads() -> None:
