@@ -193,6 +193,7 @@ _POLICY: Document = {
 }
 _UPGRADE: Document = {
     "deadlineSeconds": 86_400,
+    "minIntervalSeconds": 3600,
     "stragglers": "Split",
     "fallbackTargetRef": {"kind": "Deployment", "name": "vllm-old"},
 }

@@ -53,7 +53,7 @@ class Stragglers(StrEnum):
 
 
 class Upgrade(Model):
-    """When the server moves to a new base."""
+    """When the server moves to a new base, and how often its set changes on the one that it has."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -87,6 +87,15 @@ class Upgrade(Model):
             "A second workload of the same namespace, with the same label as the one of targetRef and at least one "
             "replica when it is needed. Clients reach it by a Service or a route of your own: status.fallback names "
             "what it serves."
+        ),
+    )
+
+    min_interval_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
+        default=None,
+        description=(
+            "Least time from one roll-out to the next on the same base, in seconds: new members and better revisions "
+            "are collected meanwhile. The first set, a member that leaves, another base and a set that was lost wait "
+            "for nothing. Absent: every change is rolled out at once."
         ),
     )
 
@@ -146,7 +155,10 @@ class AdapterServerSpec(Model):
         alias="maxLoRARank",
         description="The engine's limit on the rank of an adapter; checked before a GPU is used. Default 64.",
     )
-    upgrade: Upgrade | None = Field(default=None, description="When the server moves to a new base.")
+    upgrade: Upgrade | None = Field(
+        default=None,
+        description="When the server moves to a new base, and how often its set changes on the one that it has.",
+    )
     suspend: bool | None = Field(
         default=None,
         description=(

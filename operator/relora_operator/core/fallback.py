@@ -20,9 +20,10 @@ def live_beside(server: AdapterServer, target: TargetView | None) -> ServingSet 
 
 
 def second(server: AdapterServer, record: FallbackSet) -> AdapterServer:
-    """Return the fallback as a server of its own."""
+    """Return the fallback as a server of its own; its set changes without delay, for the main target waits for it."""
     spec = server.spec.model_copy(
         update={
+            "upgrade": None,
             "initial_release_name": record.release_name,
             "target_ref": TargetRef(kind="Deployment", name=record.target_name),
         }

@@ -109,7 +109,11 @@ REGISTRY: dict[Reason, Entry] = {
     Reason.AWAITING_CANARIES: _good(
         (*_ADAPTING, _SERVER[1]), "The canaries of the release (`spec.rollout.canary`) come first."
     ),
-    Reason.AWAITING_SERVER: _good(_BINDING, "The adapter may be served, and the server has not rolled it out yet."),
+    Reason.AWAITING_SERVER: _good(
+        _BINDING,
+        "The adapter may be served, and the server has not rolled it out yet: it waits for other members, for "
+        "`spec.upgrade.minIntervalSeconds` since its last roll-out, or for its pods.",
+    ),
     Reason.IN_PROGRESS: _good(_RELEASE[2:], "Eligible bindings are on their way to the release."),
     Reason.QUEUED: _good(
         _ADAPTING,

@@ -1,7 +1,7 @@
 """What a server's sets become: the next state of its roll-out."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import CandidateSet, ServedSet
@@ -25,6 +25,7 @@ from relora_operator.core.rollout import (
 )
 from relora_operator.core.serving_sets import drops_nobody, previous_set, settled, wanted_set
 from relora_operator.core.snapshot import ServerSnapshot
+from relora_operator.core.times import moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +207,21 @@ def _idle(situation: Situation, rollout: Rollout) -> Rollout:
     wanted = _next_set(situation, rollout)
     if wanted is None or (current is not None and current.set_digest == wanted.digest):
         return rollout
+    earliest = _earliest(situation, current, wanted)
+    if earliest is not None and situation.now < earliest:
+        return replace(rollout, look_again_at=earliest)
     return begun(rollout, wanted, situation.snapshot.server, situation.target, situation.now)
+
+
+def _earliest(situation: Situation, current: ServedSet | None, wanted: ServingSet) -> datetime | None:
+    """Return when a set may come that only adds members to the present one, or brings better revisions."""
+    seconds = situation.snapshot.server.spec.effective_upgrade.min_interval_seconds
+    if seconds is None or current is None or current.promoted_time is None or wanted.release != current.release_name:
+        return None
+    kept = {adapter.name for adapter in wanted.adapters}
+    if situation.live is not None and any(adapter.name not in kept for adapter in situation.live.adapters):
+        return None
+    return moment(current.promoted_time) + timedelta(seconds=seconds)
 
 
 def _lost_set(situation: Situation, rollout: Rollout, current: ServedSet) -> ServingSet | None:
