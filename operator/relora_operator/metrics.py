@@ -10,11 +10,12 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from relora_contract.api.binding import AdapterBindingStatus, StepState, StepStatus
-from relora_contract.api.release import BaseModelRelease
+from relora_contract.api.release import BaseModelRelease, ReleaseConditionType
 from relora_contract.api.server import AdapterServerStatus, FallbackSet
 from relora_contract.model import Model
 from relora_contract.readaptation import STEPS
 from relora_contract.report import Verdict
+from relora_operator.core.conditions import holds
 
 _HOURS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400, 259200)
 
@@ -48,8 +49,8 @@ for _outcome in ("Promoted", "RolledBack"):
     ROLLOUTS.labels(_outcome)
 
 
-class BindingCounts(Collector):
-    """Reads `relora_bindings` from the releases' statuses at each scrape.
+class ReleaseStates(Collector):
+    """Reads `relora_bindings` and `relora_release_halted` from the releases' statuses at each scrape.
 
     Args:
         releases: Returns the releases as they are now.
@@ -60,17 +61,18 @@ class BindingCounts(Collector):
 
     @override
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the one family."""
-        family = GaugeMetricFamily(
-            "relora_bindings", "Eligible bindings by state.", labels=("model", "release", "state")
-        )
+        """Yield the two families."""
+        names = ("model", "release")
+        bindings = GaugeMetricFamily("relora_bindings", "Eligible bindings by state.", labels=(*names, "state"))
+        halted = GaugeMetricFamily("relora_release_halted", "1 while the release is halted, else 0.", labels=names)
         for release in self._releases():
-            counts = release.status.bindings
+            counts, labels = release.status.bindings, (release.spec.model, release.metadata.name)
             if counts is None:
                 continue
             for state, count in counts.model_dump(exclude={"eligible"}).items():
-                family.add_metric((release.spec.model, release.metadata.name, state), count)
-        yield family
+                bindings.add_metric((*labels, state), count)
+            halted.add_metric(labels, float(holds(release.status.conditions, ReleaseConditionType.HALTED)))
+        yield from (bindings, halted)
 
 
 def count_transition(old: Model, new: Model) -> None:

@@ -36,7 +36,7 @@ from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.resync import NotInstalledError, Resync
 from relora_operator.loop.state import State
 from relora_operator.loop.tallies import Tallies
-from relora_operator.metrics import LEADER, QUEUE_LENGTH, RESYNC_AGE, BindingCounts
+from relora_operator.metrics import LEADER, QUEUE_LENGTH, RESYNC_AGE, ReleaseStates
 from relora_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
     RESYNC_AGE.set_function(lambda: _age(resync))
     QUEUE_LENGTH.labels("ready").set_function(lambda: len(queue))
     QUEUE_LENGTH.labels("delayed").set_function(lambda: queue.delayed)
-    REGISTRY.register(BindingCounts(state.releases.values))
+    REGISTRY.register(ReleaseStates(state.releases.values))
     return Parts(
         settings=settings,
         transport=transport,

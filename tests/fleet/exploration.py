@@ -180,6 +180,7 @@ class Identity:
             tuple((one.metadata.name, self._text(one.spec, world.now)) for one in objects),
             tuple(tuple(sorted(one.metadata.annotations.items())) for one in objects),
             tuple(self._text(one.status, world.now) for one in objects),
+            tuple(one.status.observed_generation == one.metadata.generation for one in world.releases.values()),
             tuple(_job(world, key) for key in sorted(world.jobs)),
             tuple(_target(world, key) for key in sorted(world.targets)),
             tuple((release, tuple(sorted(keys))) for release, keys in sorted(world.grants.items()) if keys),

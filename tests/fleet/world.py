@@ -45,6 +45,17 @@ class NotSettledError(AssertionError):
     """The decisions keep writing although nothing happens."""
 
 
+def key_of(one: Watched) -> Key:
+    """Return the key of an object."""
+    match one:
+        case BaseModelRelease():
+            return Key("BaseModelRelease", "", one.metadata.name)
+        case AdapterBinding():
+            return Key("AdapterBinding", one.metadata.namespace, one.metadata.name)
+        case AdapterServer():
+            return Key("AdapterServer", one.metadata.namespace, one.metadata.name)
+
+
 @dataclass
 class SimTarget:
     """A Deployment, and what its pods really serve."""
@@ -97,18 +108,20 @@ class World:
         return self
 
     def put(self, one: Watched) -> None:
-        """Store an object under a new version."""
-        metadata = one.metadata.model_copy(update={"resource_version": self.next_version()})
-        match one:
+        """Store an object under a new version, and a new generation where its spec is another."""
+        key = key_of(one)
+        known, metadata = self.get(key), one.metadata
+        generation = metadata.generation if known is None else known.metadata.generation + (one.spec != known.spec)
+        update = {"resource_version": self.next_version(), "generation": generation}
+        stored = one.model_copy(update={"metadata": metadata.model_copy(update=update)})
+        match stored:
             case BaseModelRelease():
-                self.releases[metadata.name] = one.model_copy(update={"metadata": metadata})
+                self.releases[metadata.name] = stored
                 return
             case AdapterBinding():
-                key = Key("AdapterBinding", metadata.namespace, metadata.name)
-                self.bindings[key] = one.model_copy(update={"metadata": metadata})
+                self.bindings[key] = stored
             case AdapterServer():
-                key = Key("AdapterServer", metadata.namespace, metadata.name)
-                self.servers[key] = one.model_copy(update={"metadata": metadata})
+                self.servers[key] = stored
         self.namespaces.setdefault(metadata.namespace, make_namespace(metadata.namespace))
 
     def get(self, key: Key) -> Watched | None:

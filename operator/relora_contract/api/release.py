@@ -70,7 +70,10 @@ class FailureBudget(Model):
     )
     accepted_failures: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
         default=None,
-        description="Failures that are not counted. Raise it to resume a halted release. Default 0.",
+        description=(
+            "Failures that are not counted. Raise it to resume a halted release, which stays halted until its spec "
+            "changes. Default 0."
+        ),
     )
 
     @property

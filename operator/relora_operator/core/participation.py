@@ -73,6 +73,9 @@ class Participant:
         """Where a binding is that has neither a Job nor its outcome."""
         if self.binding.spec.suspend:
             return Stage.SKIPPED
+        candidate = self.binding.status.candidate
+        if candidate is not None and candidate.release_name != self.release:
+            return Stage.PENDING  # it has not been looked at since the release came: it tells of an earlier one
         if self.told is Reason.RELEASE_HALTED:
             return Stage.PENDING
         if holds(self.binding.status.conditions, BindingConditionType.STALLED) or self.told is Reason.DELTA_FAILED:

@@ -42,6 +42,7 @@ REQUESTS = 'relora_client_request_seconds_count{{verb="GET", resource="jobs", co
 WAITED = 'relora_queue_wait_seconds_bucket{{kind="AdapterBinding", le="{}"}}'
 ROLLOUTS = 'relora_rollouts_total{{outcome="{}"}}'
 BINDINGS = 'relora_bindings{{model="m", release="{}", state="{}"}}'
+HALTED = 'relora_release_halted{{model="m", release="{}"}}'
 VERDICTS = 'relora_gate_verdicts_total{{step="{}", verdict="{}"}}'
 RELEASE = {"model": "m", "release": "r2", "severity": "warning"}
 WARNING = {"severity": "warning"}
@@ -136,6 +137,15 @@ CASES = [
         {ROLLOUTS.format("RolledBack"): "0x30", ROLLOUTS.format("Promoted"): "0+1x30"},
         20,
     ),
+    Case(
+        "ReLoRAReleaseHalted",
+        "too much failed",
+        {HALTED.format("r1"): "0x30", HALTED.format("r2"): "0x5 1x25"},
+        10,
+        RELEASE,
+        {"{{ $labels.release }}": "r2"},
+    ),
+    Case("ReLoRAReleaseHalted", "its failures were accepted", {HALTED.format("r2"): "0x5 1x10 0x15"}, 20),
     Case(
         "ReLoRAReleaseStuck",
         "two bindings wait for seven hours",

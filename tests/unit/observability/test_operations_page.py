@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from observability.queries import alert_rules
 from relora_contract.api.release import BindingCounts as BindingStates
-from relora_operator.metrics import BindingCounts
+from relora_operator.metrics import ReleaseStates
 
 PAGE = (Path(__file__).parents[3] / "docs/operations.md").read_text(encoding="utf-8")
 
@@ -25,8 +25,7 @@ def exported() -> set[Row]:
             (family,) = collector.describe()
             name = family.name + ("_total" if family.type == "counter" else "")
             rows.add((name, family.type, frozenset(collector._labelnames)))
-    (family,) = BindingCounts(list).collect()
-    return rows | {(family.name, family.type, frozenset(family._labelnames))}
+    return rows | {(one.name, one.type, frozenset(one._labelnames)) for one in ReleaseStates(list).collect()}
 
 
 def test_the_page_lists_every_metric_with_its_labels() -> None:

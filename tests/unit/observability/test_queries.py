@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from gitops.recorded import recorded
 from observability.queries import DASHBOARD, TARGET_LABELS, Query, alert_rules, panels, queries, uses
 from relora_contract.api.release import BaseModelRelease
-from relora_operator.metrics import BindingCounts
+from relora_operator.metrics import ReleaseStates
 
 QUERIES = queries()
 # Codes of HTTP: those of a healthy operator are the few that happened.
@@ -47,14 +47,14 @@ def offer() -> Offer:
                 bucket = {"le"} if name.endswith("_bucket") else set()
                 offered.labels[name] |= {*collector._labelnames, *bucket, *TARGET_LABELS}
     stored = [one for one in recorded("AllPromoted") if one["kind"] == "BaseModelRelease"]
-    offered.add(BindingCounts(lambda: map(BaseModelRelease.model_validate, stored)).collect())
+    offered.add(ReleaseStates(lambda: map(BaseModelRelease.model_validate, stored)).collect())
     return offered
 
 
 def test_the_files_ask_something() -> None:
-    assert len(alert_rules()) == 7
+    assert len(alert_rules()) == 8
     assert len(panels()) == 20
-    assert len(QUERIES) >= 28
+    assert len(QUERIES) >= 29
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.asked_by)

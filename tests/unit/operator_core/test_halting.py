@@ -1,78 +1,20 @@
 """When a release is halted, what stands still then, and what lets it go on."""
 
-from collections.abc import Callable
-
 import pytest
 
 from fleet.builders import make_binding, make_release, make_server
-from fleet.jobs import Script, SimJob, StepEnd, all_pass, exits, gate_says, run
+from fleet.halting import NONE_MAY_FAIL, fail, many, release_says, rollout, served_by, told
+from fleet.jobs import Script, StepEnd, exits, gate_says, run
 from fleet.world import World
 from relora_contract.api.release import FailureBudget
 from relora_contract.report import Verdict
 from relora_operator.core.actions import Key
 
-CANARY = {"selector": {"matchLabels": {"canary": "yes"}}}
-NONE_MAY_FAIL = {"maxFailed": "0"}
-
-
-def fleet(size: int, **rollout: object) -> World:
-    """Bindings b00, b01, … without a server on the first release, and a second one."""
-    world = World().add(make_release("r1"))
-    for index in range(size):
-        world.add(make_binding(f"b{index:02}").build())
-    return world.live_on().add(make_release("r2", "r1", minutes=10, rollout=rollout))
-
-
-def served_fleet(members: dict[str, str], canaries: tuple[str, ...], **rollout: object) -> World:
-    """Bindings by name on the servers that they name, of which some are canaries, and a second release."""
-    world = World().add(make_release("r1"))
-    for name in sorted(set(members.values())):
-        server = make_server(name)
-        labels = {"canary": "yes"} if name in canaries else {}
-        world.add(server.model_copy(update={"metadata": server.metadata.model_copy(update={"labels": labels})}))
-        world.add_target(name)
-    for name, server_name in members.items():
-        world.add(make_binding(name).on_server(server_name).build())
-    return world.live_on().add(make_release("r2", "r1", minutes=10, rollout={"canary": CANARY, **rollout}))
-
-
-def fail(*names: str) -> Script:
-    """The gates of these bindings fail, those of the others pass."""
-
-    def script(job: SimJob, step: str) -> StepEnd:
-        failing = job.view.name.rsplit("-", 2)[0] in names
-        return gate_says(Verdict.FAILED)(job, step) if failing else all_pass(job, step)
-
-    return script
-
-
-def rollout(world: World, **changes: object) -> World:
-    """Change fields of the second release's `spec.rollout`."""
-    release = world.releases["r2"]
-    spec = release.spec.model_dump(by_alias=True, exclude_none=True)
-    spec["rollout"] = {**spec.get("rollout", {}), **changes}
-    return world.add(release.model_copy(update={"spec": type(release.spec).model_validate(spec)}))
-
-
-def told(world: World, name: str) -> str:
-    return world.condition(world.binding(name), "UpToDate")
-
-
-def release_says(world: World) -> dict[str, str]:
-    return {kind: world.condition(world.releases["r2"], kind) for kind in ("Ready", "Halted", "Stalled", "Complete")}
-
-
-def served_by(world: World, server: str) -> str:
-    serving = world.target(server).serving
-    assert serving is not None
-    return serving.release
-
-
 # ---- the budget ----
 
 
 def halts(size: int, failing: int, **budget: object) -> bool:
-    world = fleet(size, failureBudget=budget, maxRunningJobs=size)
+    world = many(size, failureBudget=budget, maxRunningJobs=size)
     world.live_on(fail(*(f"b{index:02}" for index in range(failing))))
     return world.condition(world.releases["r2"], "Halted") != "-"
 
@@ -119,7 +61,7 @@ def test_the_defaults_of_the_budget_are_the_documented_ones() -> None:
     ],
 )
 def test_only_what_the_release_may_have_caused_counts(script: Script, counts: bool) -> None:  # noqa: FBT001 - a column
-    world = fleet(1, failureBudget=NONE_MAY_FAIL)
+    world = many(1, failureBudget=NONE_MAY_FAIL)
     for _ in range(4):
         world.live_on(script).wait(seconds=21_600)
     assert release_says(world)["Halted"] == ("True/FailureBudgetExceeded" if counts else "-")
@@ -137,7 +79,7 @@ def test_a_roll_out_that_fails_counts_for_every_binding_of_the_server_and_a_bloc
 
 
 def test_while_halted_jobs_end_and_publish_but_none_starts_and_nothing_is_promoted() -> None:
-    world = fleet(4, failureBudget=NONE_MAY_FAIL, maxRunningJobs=2).settle().run_all().settle()
+    world = many(4, failureBudget=NONE_MAY_FAIL, maxRunningJobs=2).settle().run_all().settle()
     first, second = world.live_jobs()
     run(world, first, gate_says(Verdict.FAILED))
     world.settle()
@@ -174,7 +116,7 @@ def test_while_halted_jobs_end_and_publish_but_none_starts_and_nothing_is_promot
 
 
 def test_what_passed_and_is_held_back_is_neither_failed_nor_at_its_end() -> None:
-    world = fleet(2, failureBudget=NONE_MAY_FAIL).settle().run_all().settle()
+    world = many(2, failureBudget=NONE_MAY_FAIL).settle().run_all().settle()
     first, second = world.live_jobs()
     run(world, first, gate_says(Verdict.FAILED))
     world.settle()
@@ -185,7 +127,7 @@ def test_what_passed_and_is_held_back_is_neither_failed_nor_at_its_end() -> None
 
 
 def test_a_halt_says_which_number_resumes_it() -> None:
-    world = fleet(3, failureBudget=NONE_MAY_FAIL).live_on(fail("b00", "b01"))
+    world = many(3, failureBudget=NONE_MAY_FAIL).live_on(fail("b00", "b01"))
     halt = next(one for one in world.releases["r2"].status.conditions if one.type == "Halted")
     assert halt.message.endswith("acceptedFailures to 2 to go on")
 
@@ -215,14 +157,14 @@ def test_a_halted_release_keeps_servers_that_could_move_and_not_those_that_are_o
 
 
 def test_a_newer_release_goes_on_where_an_older_one_is_halted() -> None:
-    world = fleet(3, failureBudget=NONE_MAY_FAIL).live_on(fail("b00"))
+    world = many(3, failureBudget=NONE_MAY_FAIL).live_on(fail("b00"))
     world.add(make_release("r3", "r2", minutes=20)).live_on()
     assert world.condition(world.releases["r3"], "Complete") == "True/AllPromoted"
     assert world.condition(world.releases["r2"], "Halted") == "-"
 
 
 def test_degrade_is_for_failures_of_ones_own_and_not_for_a_halt() -> None:
-    world = fleet(2, failureBudget=NONE_MAY_FAIL, maxRunningJobs=1)
+    world = many(2, failureBudget=NONE_MAY_FAIL, maxRunningJobs=1)
     for name in ("b00", "b01"):
         binding = world.binding(name)
         spec = binding.spec.model_dump(by_alias=True, exclude_none=True)
@@ -233,164 +175,58 @@ def test_degrade_is_for_failures_of_ones_own_and_not_for_a_halt() -> None:
     assert stalled == ["-", "True/GateFailed"]
 
 
-# ---- canaries ----
-
-MEMBERS = {"a": "one", "b": "two", "c": "two"}
+# ---- who resumes a halt ----
 
 
-def test_canaries_go_first_with_their_whole_server_and_the_others_follow() -> None:
-    world = served_fleet(MEMBERS, ("one",)).settle().run_all().settle()
-    assert [job.view.name[0] for job in world.live_jobs()] == ["a"]
-    assert told(world, "b") == "False/AwaitingCanaries"
-    assert world.condition(world.server("two"), "UpToDate") == "False/AwaitingCanaries"
-    progress = world.releases["r2"].status.canaries
-    assert progress is not None
-    assert (progress.matched, progress.promoted, progress.passed_time) == (1, 0, None)
-
-    world.run_all().settle()
-    assert told(world, "b") == "False/AwaitingCanaries", "a gate is not yet a promotion"
-    world.roll_out("one").settle()
-    assert sorted(job.view.name[0] for job in world.live_jobs()) == ["b", "c"]
-    world.live_on()
-    assert release_says(world)["Complete"] == "True/AllPromoted"
-
-
-def test_a_binding_without_a_server_is_a_canary_by_its_own_labels() -> None:
-    world = World().add(make_release("r1"))
-    for name in ("a", "b"):
-        binding = make_binding(name).build()
-        labels = {"canary": "yes"} if name == "b" else {}
-        world.add(binding.model_copy(update={"metadata": binding.metadata.model_copy(update={"labels": labels})}))
-    world.live_on().add(make_release("r2", "r1", minutes=10, rollout={"canary": CANARY})).settle().run_all().settle()
-    assert [job.view.name[0] for job in world.live_jobs()] == ["b"]
-    world.live_on()
-    assert release_says(world)["Complete"] == "True/AllPromoted"
-
-
-def test_a_label_on_a_binding_with_a_server_makes_no_canary() -> None:
-    world = served_fleet(MEMBERS, ())
-    binding = world.binding("a")
-    labelled = binding.metadata.model_copy(update={"labels": {"canary": "yes"}})
-    world.add(binding.model_copy(update={"metadata": labelled})).live_on()
-    assert release_says(world)["Halted"] == "True/CanariesMissing"
-
-
-def test_a_canary_that_fails_halts_and_nothing_else_has_moved() -> None:
-    world = served_fleet(MEMBERS, ("one",)).live_on(fail("a"))
-    assert release_says(world)["Halted"] == "True/CanaryFailed"
-    assert {job.view.name[0] for job in world.jobs.values() if job.view.kind == "readaptation"} == {"a"}
-    assert [served_by(world, name) for name in ("one", "two")] == ["r1", "r1"]
-    assert [told(world, name) for name in "abc"] == ["False/GateFailed", *["False/ReleaseHalted"] * 2]
-
-    rollout(world, failureBudget={"acceptedFailures": 1}).live_on()
-    assert release_says(world)["Halted"] == "-"
-    assert [served_by(world, name) for name in ("one", "two")] == ["r1", "r2"]
-
-
-def test_a_canary_whose_roll_out_is_taken_back_halts() -> None:
-    world = served_fleet(MEMBERS, ("one",)).settle().run_all().settle().run_all().settle()
-    world.stick("one", failing="crash").settle().wait(seconds=1801).settle().live_on()
-    assert release_says(world)["Halted"] == "True/CanaryFailed"
-    assert told(world, "a") == "False/RolledBack"
-    assert told(world, "b") == "False/ReleaseHalted"
-
-
-def test_canaries_that_end_for_a_reason_of_their_tenant_halt_when_none_is_left() -> None:
-    world = served_fleet(MEMBERS, ("one",)).live_on(exits(43))
-    assert told(world, "a") == "False/InvalidData"
-    assert release_says(world)["Halted"] == "True/CanaryFailed"
-    rollout(world, failureBudget={"acceptedFailures": 1}).live_on()
-    assert served_by(world, "two") == "r2"
-
-
-def test_one_of_several_canaries_is_enough_and_a_later_failure_of_another_still_halts() -> None:
-    members = {"a": "one", "b": "two", "c": "three"}
-    world = served_fleet(members, ("one", "two")).settle().run_all().settle()
-    first, second = world.live_jobs()
-    run(world, first)
-    world.settle().roll_out("one").settle()
-    assert sorted(job.view.name[0] for job in world.live_jobs()) == ["b", "c"]
-    run(world, second, gate_says(Verdict.FAILED))
-    world.live_on()
-    assert release_says(world)["Halted"] == "True/CanaryFailed"
-
-
-@pytest.mark.parametrize(("canaries", "least"), [((), 1), (("one",), 2)])
-def test_too_few_canaries_halt_before_anything_starts(canaries: tuple[str, ...], least: int) -> None:
-    world = served_fleet(MEMBERS, canaries, canary={**CANARY, "minPromoted": least})
+def halted_half_way() -> World:
+    """Two of ten bindings failed, and ten more run."""
+    world = many(20, maxRunningJobs=20).settle().run_all(kind="delta").settle()
+    for job in sorted(world.live_jobs(), key=lambda job: job.view.name)[:10]:
+        run(world, job, fail("b00", "b01"))
     world.settle()
-    assert release_says(world)["Halted"] == "True/CanariesMissing"
-    assert world.jobs == {}, "not even for a delta"
+    assert release_says(world)["Halted"] == "True/FailureBudgetExceeded"
+    return world
 
-    world.live_on()
-    rollout(world, canary={**CANARY, "selector": {}}).live_on()
+
+def test_jobs_that_pass_while_a_release_is_halted_do_not_resume_it() -> None:
+    world = halted_half_way().live_on()
+    counts = world.releases["r2"].status.bindings
+    assert counts is not None
+    assert (counts.failed, counts.promoted + counts.passed) == (2, 18)  # no more than 10 % by now
+    assert release_says(world)["Halted"] == "True/FailureBudgetExceeded"
+
+    rollout(world, failureBudget={"acceptedFailures": 2}).live_on()
+    assert release_says(world)["Complete"] == "True/CompletedWithFailures"
+
+
+def test_what_becomes_of_the_bindings_that_failed_does_not_resume_a_halted_release() -> None:
+    world = halted_half_way()
+    world.delete_binding("b00")
+    failed = world.binding("b01")
+    spec = failed.spec.model_dump(by_alias=True, exclude_none=True)
+    changed = type(failed.spec).model_validate({**spec, "readaptation": {"seed": 1}})
+    world.add(failed.model_copy(update={"spec": changed})).live_on()
+    assert told(world, "b01") == "False/ReleaseHalted"
+    assert release_says(world)["Halted"] == "True/FailureBudgetExceeded"
+
+    rollout(world, maxRunningJobs=3).live_on()  # whoever changes the release has it judged anew
     assert release_says(world)["Complete"] == "True/AllPromoted"
 
 
-def test_the_deadline_of_the_canaries_halts_and_a_later_one_resumes() -> None:
-    canary = {**CANARY, "deadlineSeconds": 600}
-    world = served_fleet(MEMBERS, ("one",), canary=canary).settle().run_all().settle()
-    plan = world.reconcile(Key("BaseModelRelease", "", "r2"))
-    assert plan.requeue_after_seconds == 600
-    world.wait(seconds=600).settle()
-    assert release_says(world)["Halted"] == "True/CanaryDeadlineExceeded"
-    assert [job.view.name[0] for job in world.live_jobs()] == ["a"], "what runs goes on"
-
-    rollout(world, canary={**CANARY, "deadlineSeconds": 3600}).settle()
-    assert release_says(world)["Halted"] == "-"
-    world.live_on()
-    assert release_says(world)["Complete"] == "True/AllPromoted"
+def test_a_change_of_the_release_that_accepts_too_little_leaves_it_halted() -> None:
+    world = halted_half_way()
+    rollout(world, failureBudget={"acceptedFailures": 0, "maxFailed": "5%"}).live_on()
+    assert release_says(world)["Halted"] == "True/FailureBudgetExceeded"
 
 
-def test_a_deadline_that_is_accepted_lets_the_others_go() -> None:
-    canary = {**CANARY, "deadlineSeconds": 600}
-    world = served_fleet(MEMBERS, ("one",), canary=canary).settle().run_all().settle().wait(seconds=600).settle()
-    rollout(world, failureBudget={"acceptedFailures": 1}).settle()
-    assert release_says(world)["Halted"] == "-"
-    assert sorted(job.view.name[0] for job in world.live_jobs()) == ["a", "b", "c"]
+def test_a_failure_for_an_earlier_release_halts_no_newer_one() -> None:
+    world = many(1, failureBudget={"maxFailed": "1"})
+    degrading = make_binding("b00", updatePolicy={"onFailure": "Degrade"}).build().spec
+    world.add(world.binding("b00").model_copy(update={"spec": degrading})).live_on(fail("b00"))
+    assert world.condition(world.binding("b00"), "Stalled") == "True/GateFailed"
 
+    world.add(make_release("r3", "r2", minutes=20, rollout={"failureBudget": NONE_MAY_FAIL}))
+    world.reconcile(Key("BaseModelRelease", "", "r3"))
 
-def test_a_server_with_pinned_adapters_for_the_release_waits_for_the_canaries_too() -> None:
-    world = served_fleet(MEMBERS, ("one",))
-    world.add(make_server("pinned"), make_binding("p", source="r2").on_server("pinned").build()).add_target("pinned")
-    pinned = {"releaseName": "r2", "uri": "s3://adapters/new", "digest": world.binding("p").spec.source.digest}
-    for name in ("b", "c"):
-        binding = world.binding(name)
-        spec = binding.spec.model_dump(by_alias=True, exclude_none=True)
-        world.add(binding.model_copy(update={"spec": type(binding.spec).model_validate({**spec, "source": pinned})}))
-    world.settle().run_all(kind="delta").settle()
-    assert served_by(world, "two") == "r1"
-    assert world.condition(world.server("two"), "UpToDate") == "False/AwaitingCanaries"
-    world.live_on()
-    assert served_by(world, "two") == "r2"
-
-
-def test_what_the_canaries_let_go_stays_so_although_a_canary_disappears() -> None:
-    world = served_fleet(MEMBERS, ("one",)).settle().run_all().settle().run_all().settle().roll_out("one").settle()
-    world.delete_binding("a")
-    world.live_on()
-    assert release_says(world)["Halted"] == "-"
-    assert release_says(world)["Complete"] == "True/AllPromoted"
-
-
-def test_a_first_release_with_canaries_needs_none_while_nobody_takes_part() -> None:
-    world = World().add(make_release("r1", rollout={"canary": CANARY})).live_on()
-    assert world.condition(world.releases["r1"], "Halted") == "-"
-
-
-OUTCOMES: list[Callable[[World], object]] = [
-    lambda world: world.live_on(fail("a")),
-    lambda world: world.live_on(exits(43)),
-    lambda world: world.settle().run_all().settle().wait(seconds=600).settle(),
-]
-
-
-@pytest.mark.parametrize("outcome", OUTCOMES)
-def test_whatever_halts_the_canaries_the_number_in_the_message_resumes(outcome: Callable[[World], object]) -> None:
-    world = served_fleet(MEMBERS, ("one",), canary={**CANARY, "deadlineSeconds": 600})
-    outcome(world)
-    halt = next(one for one in world.releases["r2"].status.conditions if one.type == "Halted")
-    number = int(halt.message.partition("acceptedFailures to ")[2].split()[0])
-    rollout(world, failureBudget={"acceptedFailures": number}).live_on(fail("a"))
-    assert release_says(world)["Halted"] == "-"
-    assert served_by(world, "two") == "r2"
+    assert world.condition(world.releases["r3"], "Halted") == "-"
+    assert world.live_on().condition(world.releases["r3"], "Complete") == "True/AllPromoted"

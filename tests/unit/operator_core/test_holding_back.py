@@ -19,10 +19,7 @@ SECOND = make_release("r2", "r1", minutes=10)
 def changed(world: World, one: Watched, **spec: object) -> World:
     """Change fields of an object's spec, as `kubectl apply` would."""
     before = one.spec.model_dump(by_alias=True, exclude_none=True)
-    metadata = one.metadata.model_copy(update={"generation": one.metadata.generation + 1})
-    return world.add(
-        one.model_copy(update={"spec": type(one.spec).model_validate({**before, **spec}), "metadata": metadata})
-    )
+    return world.add(one.model_copy(update={"spec": type(one.spec).model_validate({**before, **spec})}))
 
 
 def release_of(world: World) -> str:

@@ -158,7 +158,7 @@ def test_what_the_operator_has_not_seen_is_not_taken_for_the_truth() -> None:
 def test_what_was_complete_is_not_after_a_change_that_the_operator_has_not_seen() -> None:
     world = ended()
     r2 = world.releases["r2"]
-    world.put(r2.model_copy(update={"metadata": r2.metadata.model_copy(update={"generation": 2})}))
+    world.put(r2.model_copy(update={"spec": r2.spec.model_copy(update={"suspend": True})}))
     release = view_of(world).releases[-1]
     assert (release.name, release.status.reason, release.complete, release.phases) == ("r2", "NotSeen", False, [])
 

@@ -11,8 +11,16 @@ from relora_contract.api.server import AdapterServerStatus
 from relora_operator.core.actions import Key
 from relora_operator.health import HealthServer
 from relora_operator.logs import JsonFormatter
-from relora_operator.metrics import GATE_VERDICTS, ROLLOUTS, STEP_DURATION, BindingCounts, count_transition
+from relora_operator.metrics import GATE_VERDICTS, ROLLOUTS, STEP_DURATION, ReleaseStates, count_transition
 from samples.kinds import digest, release
+
+HALTED = {
+    "type": "Halted",
+    "status": "True",
+    "reason": "CanaryFailed",
+    "message": "one failed",
+    "lastTransitionTime": "2026-11-01T10:00:00Z",
+}
 
 
 @pytest.fixture
@@ -55,9 +63,9 @@ async def test_metrics_are_served_for_prometheus(url: str) -> None:
 
 def test_bindings_are_counted_by_state_from_the_releases_statuses() -> None:
     document = {**release(), "status": {"bindings": {"eligible": 3, "promoted": 2, "failed": 1}}}
-    (family,) = BindingCounts(lambda: [BaseModelRelease.model_validate(document)]).collect()
+    bindings, _ = ReleaseStates(lambda: [BaseModelRelease.model_validate(document)]).collect()
 
-    counts = {sample.labels["state"]: sample.value for sample in family.samples}
+    counts = {sample.labels["state"]: sample.value for sample in bindings.samples}
     assert counts == {
         "pending": 0,
         "queued": 0,
@@ -67,6 +75,17 @@ def test_bindings_are_counted_by_state_from_the_releases_statuses() -> None:
         "failed": 1,
         "skipped": 0,
     }
+
+
+@pytest.mark.parametrize(("conditions", "value"), [([], 0.0), ([HALTED], 1.0)])
+def test_a_halted_release_is_told(conditions: list[dict[str, str]], value: float) -> None:
+    status = {"bindings": {"eligible": 3}, "conditions": conditions}
+    refused = {**release("refused"), "status": {"conditions": conditions}}
+    documents = [{**release("tiny-r2"), "status": status}, refused]
+    _, halted = ReleaseStates(lambda: map(BaseModelRelease.model_validate, documents)).collect()
+    assert [(sample.labels, sample.value) for sample in halted.samples] == [
+        ({"model": "tiny", "release": "tiny-r2"}, value)
+    ]
 
 
 def step_status(state: str) -> AdapterBindingStatus:
