@@ -13,15 +13,13 @@ from relora_kubectl.advice import Advice, advice_on
 from relora_kubectl.fleet import Fleet
 from relora_kubectl.server_moves import MOST_KEEPERS, Keeper, Servers
 from relora_operator.core.attempts import active
-from relora_operator.core.brakes import brake
 from relora_operator.core.choice import outlives_source
 from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import Member, server_key
 from relora_operator.core.pairs import baseline, offer
 from relora_operator.core.reasons import Reason
 from relora_operator.core.server_plan import (
-    blocks_of,
-    newer_releases,
+    release_to_move_to,
     releases_to_return_to,
     served_release,
     set_to_return_to,
@@ -121,7 +119,8 @@ def _servers(servers: Servers, order: Chain, name: str) -> Iterator[ServerReturn
         if under_way:
             yield _return(snapshot, members, current.release_name).model_copy(update={"under_way": True})
         elif served_release(snapshot) == name:
-            forward = _arriving(snapshot, order) or _forward(snapshot, order, members)
+            rolled_back = snapshot.server.status.rolled_back
+            forward = _arriving(snapshot, order) or release_to_move_to(snapshot, order, members, rolled_back)
             yield _return(snapshot, members, forward) if forward else _back(snapshot, order, live, members)
 
 
@@ -131,21 +130,6 @@ def _arriving(snapshot: ServerSnapshot, order: Chain) -> str | None:
     if candidate is None or candidate.state != "RollingOut" or order.withdrawn(candidate.release_name):
         return None
     return candidate.release_name
-
-
-def _forward(snapshot: ServerSnapshot, order: Chain, members: tuple[Member, ...]) -> str | None:
-    """Return the newer release that the server may move to: it comes before any earlier one."""
-    failed = {earlier.release_name for earlier in snapshot.server.status.rolled_back}
-    return next(
-        (
-            release.metadata.name
-            for release in newer_releases(snapshot, order, members)
-            if release.metadata.name not in failed
-            and brake(release, snapshot.server.metadata.labels) is None
-            and not blocks_of(snapshot, order, members, release)
-        ),
-        None,
-    )
 
 
 def _back(snapshot: ServerSnapshot, order: Chain, live: ServingSet | None, members: tuple[Member, ...]) -> ServerReturn:

@@ -1,10 +1,12 @@
 """The control loop around an API server in memory that does as it is told."""
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from typing_extensions import override
+
+from controller.transport import FakeTransport, Sent
 from relora_operator.core.actions import Key
 from relora_operator.kube.client import Client
 from relora_operator.kube.errors import JsonObject, KubeError, NotFoundError
@@ -16,18 +18,8 @@ from samples import kinds
 
 
 @dataclass
-class Sent:
-    """One request."""
-
-    verb: str
-    path: str
-    body: JsonObject | None
-    query: Mapping[str, str]
-
-
-@dataclass
-class FakeTransport:
-    """Answers reads from `objects` by path, and writes with what was sent; notes every request.
+class ObedientTransport(FakeTransport):
+    """Answers reads from `objects` by path, and writes with what was sent.
 
     Attributes:
         failures: Errors to raise, by verb and path.
@@ -35,34 +27,23 @@ class FakeTransport:
 
     objects: dict[str, JsonObject] = field(default_factory=dict)
     failures: dict[tuple[str, str], KubeError] = field(default_factory=dict)
-    sent: list[Sent] = field(default_factory=list)
     version: int = 100
 
-    async def request(
-        self,
-        verb: str,
-        resource: ResourceType,
-        path: str,
-        *,
-        body: JsonObject | None = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_seconds: float,
-    ) -> JsonObject:
-        assert timeout_seconds > 0
-        assert headers is None or "Accept" in headers or "Content-Type" in headers
-        self.sent.append(Sent(verb, path, body, query or {}))
-        if error := self.failures.get((verb, path)):
+    @override
+    def answer(self, sent: Sent) -> JsonObject:
+        path = sent.path
+        assert not sent.headers or "Accept" in sent.headers or "Content-Type" in sent.headers
+        if error := self.failures.get((sent.verb, path)):
             raise error
-        if verb == "GET" and path.endswith(resource.plural):
+        if sent.lists:
             items = [found for key, found in self.objects.items() if key.startswith(f"{path}/")]
             return {"metadata": {"resourceVersion": str(self.version)}, "items": cast("Any", items)}
-        if verb == "GET":
+        if sent.verb == "GET":
             if path not in self.objects:
                 raise NotFoundError(f"{path}: none", status=404)
             return copy.deepcopy(self.objects[path])
         self.version += 1
-        stored: JsonObject = copy.deepcopy(self.objects.get(path.removesuffix("/status"), {})) | (body or {})
+        stored: JsonObject = copy.deepcopy(self.objects.get(path.removesuffix("/status"), {})) | (sent.body or {})
         known = cast("JsonObject", self.objects.get(path.removesuffix("/status"), {}).get("metadata") or {})
         metadata = {"uid": "made", **known, **cast("JsonObject", stored.get("metadata") or {})}
         metadata |= {"resourceVersion": str(self.version), "creationTimestamp": "2026-11-01T10:00:00Z"}
@@ -77,7 +58,7 @@ class FakeTransport:
 class World:
     """State, queue and client around a fake transport; time stands still."""
 
-    transport: FakeTransport
+    transport: ObedientTransport
     state: State
     queue: WorkQueue
     intake: Intake

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from typing_extensions import override
+
+from controller.transport import FakeTransport, Sent
 from fleet.world import World
 from relora_contract.api.meta import ApiObject
 from relora_operator.core.observed import NamespaceView
@@ -17,7 +20,7 @@ RESOURCES = {resource.kind: resource for resource in (RELEASES, BINDINGS, SERVER
 
 
 @dataclass
-class Shelf:
+class Shelf(FakeTransport):
     """Keeps objects as text, so that each answer costs what it costs to read one.
 
     Attributes:
@@ -57,28 +60,19 @@ class Shelf:
         stored["metadata"].setdefault("managedFields", []).append({"manager": manager, "fieldsV1": fields})
         self.texts[path] = json.dumps(stored)
 
-    async def request(
-        self,
-        verb: str,
-        resource: ResourceType,
-        path: str,
-        *,
-        body: JsonObject | None = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_seconds: float,
-    ) -> JsonObject:
-        assert timeout_seconds > 0
+    @override
+    def answer(self, sent: Sent) -> JsonObject:
+        verb, resource, path = sent.verb, sent.resource, sent.path
         if error := self.failures.get((verb, resource.plural)):
             raise error
-        if verb == "GET" and path.endswith(f"/{resource.plural}"):
-            return self._page(resource, path, query or {})
+        if sent.lists:
+            return self._page(resource, path, sent.query)
         if path not in self.texts:
             named = f"{resource.plural}.{resource.group}"
             raise NotFoundError(f'{verb} {path}: {named} "{path.rpartition("/")[2]}" not found', status=404)
         if verb == "PATCH":
-            assert headers == {"Content-Type": "application/merge-patch+json"}
-            return self._merge(path, body or {}, query or {})
+            assert sent.headers == {"Content-Type": "application/merge-patch+json"}
+            return self._merge(path, sent.body or {}, sent.query)
         return cast("JsonObject", json.loads(self.texts[path]))
 
     def read(self, path: str) -> dict[str, Any]:

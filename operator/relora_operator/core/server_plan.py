@@ -1,10 +1,11 @@
 """What a server's sets become: the next state of its roll-out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from relora_contract.api.release import BaseModelRelease
-from relora_contract.api.server import CandidateSet, ServedSet
+from relora_contract.api.server import CandidateSet, RolledBackSet, ServedSet
 from relora_contract.serving import ServingSet
 from relora_operator.core.blockers import Block, blocks
 from relora_operator.core.brakes import brake
@@ -116,6 +117,29 @@ def blocks_of(
 ) -> tuple[Block, ...]:
     """Return the members that keep the server from moving to a release."""
     return blocks(members, release, chain, snapshot.namespaces, snapshot.profiles)
+
+
+def release_to_move_to(
+    snapshot: ServerSnapshot,
+    chain: Chain,
+    members: tuple[Member, ...],
+    rolled_back: Iterable[RolledBackSet],
+    *,
+    split_to: str | None = None,
+) -> str | None:
+    """Return the newest release to which the server may move now: all members have passed, and nothing holds it back.
+
+    It comes before any earlier one, also where the release that is served was withdrawn. What was rolled back once is
+    not tried again. `split_to` is the release to which it moves without those who did not pass in time.
+    """
+    failed = {earlier.release_name for earlier in rolled_back}
+    for release in newer_releases(snapshot, chain, members):
+        held = brake(release, snapshot.server.metadata.labels)
+        if release.metadata.name in failed or held is not None:
+            continue
+        if release.metadata.name == split_to or not blocks_of(snapshot, chain, members, release):
+            return release.metadata.name
+    return None
 
 
 def advanced(situation: Situation, rollout: Rollout) -> Rollout:
@@ -265,13 +289,7 @@ def _untried(wanted: ServingSet | None, rollout: Rollout) -> ServingSet | None:
 
 
 def _upgrade(situation: Situation, rollout: Rollout) -> ServingSet | None:
-    failed = {earlier.release_name for earlier in rollout.rolled_back}
-    for release in newer_releases(situation.snapshot, situation.chain, situation.members):
-        name = release.metadata.name
-        held = brake(release, situation.snapshot.server.metadata.labels)
-        blocked = name != situation.split_to and blocks_of(
-            situation.snapshot, situation.chain, situation.members, release
-        )
-        if name not in failed and held is None and not blocked:
-            return situation.wanted(name)
-    return None
+    name = release_to_move_to(
+        situation.snapshot, situation.chain, situation.members, rollout.rolled_back, split_to=situation.split_to
+    )
+    return situation.wanted(name) if name is not None else None

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import typer
+from typing_extensions import override
 
+from controller.transport import Sent
 from fleet.builders import BindingBuilder, digest, make_binding, make_release
 from fleet.world import World
 from plugin.shelf import Shelf
@@ -180,12 +182,13 @@ def test_a_repository_that_owns_the_field_is_named(run: Run) -> None:
 class Suspended(Shelf):
     """Somebody changes the release between the look and the write."""
 
-    async def request(self, verb: str, resource: object, path: str, **parts: object) -> JsonObject:
-        answer = await super().request(verb, resource, path, **parts)  # type: ignore[arg-type]  # handed through
-        if path == R2 and verb == "GET":
-            stored = self.read(path)
+    @override
+    def answer(self, sent: Sent) -> JsonObject:
+        answer = super().answer(sent)
+        if sent.path == R2 and sent.verb == "GET":
+            stored = self.read(sent.path)
             stored["spec"]["suspend"] = True
-            self.texts[path] = json.dumps(stored)
+            self.texts[sent.path] = json.dumps(stored)
         return answer
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from controller.world import FakeTransport, World
+from controller.world import ObedientTransport, World
 from relora_operator.kube.client import Client
 from relora_operator.kube.limiter import RateLimiter
 from relora_operator.loop.intake import Intake
@@ -10,7 +10,7 @@ from relora_operator.loop.state import State
 
 @pytest.fixture
 def world() -> World:
-    transport, seconds = FakeTransport(), [0.0]
+    transport, seconds = ObedientTransport(), [0.0]
 
     def clock() -> float:
         return seconds[0]

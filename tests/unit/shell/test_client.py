@@ -1,6 +1,6 @@
 import pytest
 
-from controller.world import FakeTransport
+from controller.world import ObedientTransport
 from relora_operator.kube.client import Client
 from relora_operator.kube.errors import ExpiredError, JsonObject, TemporaryError
 from relora_operator.kube.lease import LeaseLostError
@@ -20,7 +20,7 @@ class Time:
         self.seconds += seconds
 
 
-def client_on(transport: FakeTransport, time: Time, fence: object = None) -> Client:
+def client_on(transport: ObedientTransport, time: Time, fence: object = None) -> Client:
     def open_fence() -> None:
         return
 
@@ -29,7 +29,7 @@ def client_on(transport: FakeTransport, time: Time, fence: object = None) -> Cli
 
 
 async def test_the_fence_is_asked_after_the_wait_for_the_limit() -> None:
-    transport, time = FakeTransport(), Time()
+    transport, time = ObedientTransport(), Time()
 
     def fence() -> None:
         if time.seconds > 0:
@@ -45,7 +45,7 @@ async def test_the_fence_is_asked_after_the_wait_for_the_limit() -> None:
 
 
 async def test_a_server_that_asks_for_a_pause_gets_it_from_every_write() -> None:
-    transport, time = FakeTransport(), Time()
+    transport, time = ObedientTransport(), Time()
     client = client_on(transport, time)
     busy = TemporaryError("busy", status=429, retry_after_seconds=9)
     transport.failures["POST", JOBS.path("team")] = busy
@@ -59,7 +59,7 @@ async def test_a_server_that_asks_for_a_pause_gets_it_from_every_write() -> None
 
 
 async def test_reads_need_neither_limit_nor_fence() -> None:
-    transport, time = FakeTransport(), Time()
+    transport, time = ObedientTransport(), Time()
 
     def shut() -> None:
         raise LeaseLostError("never")
@@ -72,7 +72,7 @@ async def test_reads_need_neither_limit_nor_fence() -> None:
 
 
 async def test_a_list_asks_for_the_label_of_its_kind() -> None:
-    transport = FakeTransport()
+    transport = ObedientTransport()
 
     assert [page async for page in client_on(transport, Time()).pages(JOBS)]
 
@@ -81,7 +81,7 @@ async def test_a_list_asks_for_the_label_of_its_kind() -> None:
 
 
 async def test_a_list_that_took_too_long_is_temporary() -> None:
-    transport = FakeTransport()
+    transport = ObedientTransport()
     transport.failures["GET", RELEASES.path()] = ExpiredError("too old", status=410)
 
     with pytest.raises(TemporaryError):

@@ -1,11 +1,12 @@
 import asyncio
 import copy
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
 import pytest
+from typing_extensions import override
 
+from controller.transport import FakeTransport, Sent
 from relora_operator.kube.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -14,13 +15,13 @@ from relora_operator.kube.errors import (
     TemporaryError,
 )
 from relora_operator.kube.lease import LeaseElection, LeaseLostError, LeaseTimes
-from relora_operator.kube.resources import ResourceType
 
 
-class World:
+class World(FakeTransport):
     """An API server with one Lease, and a clock that only sleeping moves."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seconds = 0.0
         self.lease: JsonObject | None = None
         self.version = 0
@@ -31,23 +32,15 @@ class World:
         self.seconds += seconds
         await asyncio.sleep(0)
 
-    async def request(
-        self,
-        verb: str,
-        resource: ResourceType,
-        path: str,
-        *,
-        body: JsonObject | None = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_seconds: float,
-    ) -> JsonObject:
-        assert path.startswith("/apis/coordination.k8s.io/v1/namespaces/relora-system/leases")
-        assert resource.plural == "leases"
-        assert (query, headers) == (None, None)
-        assert timeout_seconds == 5
+    @override
+    def answer(self, sent: Sent) -> JsonObject:
+        verb, body = sent.verb, sent.body
+        assert sent.path.startswith("/apis/coordination.k8s.io/v1/namespaces/relora-system/leases")
+        assert sent.resource.plural == "leases"
+        assert (sent.query, sent.headers) == ({}, {})
+        assert sent.timeout_seconds == 5
         if self.down:
-            self.seconds += timeout_seconds
+            self.seconds += sent.timeout_seconds
             raise TemporaryError("no answer")
         if verb == "GET":
             if self.lease is None:
