@@ -45,10 +45,7 @@ def step_times(
     """Return the means over everything that ended; with a release's name, over what ended for that release."""
     durations: dict[Strategy, list[float]] = {}
     for binding in bindings:
-        candidate = binding.status.candidate
-        if candidate is None or release_name not in {None, candidate.release_name}:
-            continue
-        seconds = _seconds(candidate)
+        seconds = _latest(binding, release_name)
         if seconds is not None:
             durations.setdefault(strategy_of(binding), []).append(seconds)
     deltas = [
@@ -61,6 +58,22 @@ def step_times(
         readaptation={strategy: _mean(found) for strategy, found in durations.items()},
         delta=_mean(deltas) if deltas else None,
     )
+
+
+def _latest(binding: AdapterBinding, release_name: str | None) -> float | None:
+    """Return the time of the binding's last re-adaptation that ended: the candidate's, else that of a pair in use.
+
+    The steps of a candidate are gone once the next release gives the binding another one.
+    """
+    status = binding.status
+    candidate = status.candidate
+    if candidate is not None and release_name in {None, candidate.release_name}:
+        seconds = _seconds(candidate)
+        if seconds is not None:
+            return seconds
+    pairs = (pair for pair in (status.current, *status.history) if pair is not None)
+    known = (pair.readaptation_seconds for pair in pairs if release_name in {None, pair.release_name})
+    return next((float(seconds) for seconds in known if seconds is not None), None)
 
 
 def _mean(durations: list[float]) -> Sample:

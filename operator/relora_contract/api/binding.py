@@ -255,6 +255,12 @@ class CurrentPair(Model):
     time_to_readiness_seconds: int | None = Field(
         default=None, description="From the release's creation to the first passed gate."
     )
+    readaptation_seconds: int | None = Field(
+        default=None,
+        description=(
+            "Time of the steps that made it, up to the one whose gate passed. Absent for an adapter of `spec.source`."
+        ),
+    )
 
 
 class StepState(StrEnum):

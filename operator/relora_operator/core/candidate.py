@@ -134,7 +134,13 @@ def gave_way(binding: AdapterBinding, chain: Chain) -> CurrentPair | None:
     pair = passed_pair(binding, chain)
     if pair is None:
         return binding.status.superseded
-    return CurrentPair(release_name=pair.release, base=pair.base, adapter=pair.adapter, quality=list(pair.quality))
+    return CurrentPair(
+        release_name=pair.release,
+        base=pair.base,
+        adapter=pair.adapter,
+        quality=list(pair.quality),
+        readaptation_seconds=pair.seconds,
+    )
 
 
 def remembered(binding: AdapterBinding, current: CurrentPair | None, chain: Chain) -> list[CurrentPair]:
@@ -172,4 +178,5 @@ def promoted(
         promoted_time=timestamp(now),
         server_ref=server,
         time_to_readiness_seconds=readiness,
+        readaptation_seconds=pair.seconds,
     )

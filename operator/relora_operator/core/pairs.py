@@ -1,14 +1,15 @@
 """The pairs of a binding: an adapter and the release for whose base it was made."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from relora_contract.api.binding import AdapterBinding, Candidate, CurrentPair, Promote
+from relora_contract.api.binding import AdapterBinding, Candidate, CurrentPair, Promote, StepStatus
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.report import MetricValue, Verdict
 from relora_contract.scalars import Timestamp
 from relora_operator.core.lineage import Chain
+from relora_operator.core.times import moment, seconds_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Pair:
     adapter: ArtifactRef
     quality: tuple[MetricValue, ...] = field(default=(), compare=False)
     passed_time: Timestamp | None = field(default=None, compare=False)
+    seconds: int | None = field(default=None, compare=False)
+    """Time of the steps that made it."""
 
 
 def weights_ref(release: BaseModelRelease) -> ArtifactRef:
@@ -64,6 +67,7 @@ def _recorded(pair: CurrentPair, chain: Chain) -> Pair:
         base=base_now(pair.release_name, pair.base, chain),
         adapter=pair.adapter,
         quality=tuple(pair.quality),
+        seconds=pair.readaptation_seconds,
     )
 
 
@@ -126,7 +130,19 @@ def passed_pair(binding: AdapterBinding, chain: Chain) -> Pair | None:
         adapter=candidate.adapter,
         quality=_quality(candidate, candidate.adapter.digest),
         passed_time=candidate.passed_time,
+        seconds=step_seconds(candidate.steps, candidate.adapter.digest),
     )
+
+
+def step_seconds(steps: Sequence[StepStatus], adapter_digest: str) -> int | None:
+    """Return the time of the steps up to the one that published an adapter; None where no time of it is recorded."""
+    made = next((index for index, step in enumerate(steps) if step.adapter_digest == adapter_digest), -1)
+    times = [
+        seconds_between(step.start_time, moment(step.end_time))
+        for step in steps[: made + 1]
+        if step.start_time is not None and step.end_time is not None
+    ]
+    return int(sum(times)) if times else None
 
 
 def _quality(candidate: Candidate, adapter_digest: str) -> tuple[MetricValue, ...]:
@@ -169,7 +185,7 @@ def recognized(binding: AdapterBinding, served: Pair) -> Pair | None:
     """
     for claim in _claims(binding):
         if (claim.release, claim.adapter_digest) == (served.release, served.adapter.digest):
-            return replace(served, quality=claim.quality, passed_time=claim.passed_time)
+            return replace(served, quality=claim.quality, passed_time=claim.passed_time, seconds=claim.seconds)
     return None
 
 
@@ -179,6 +195,7 @@ class _Claim:
     adapter_digest: str
     quality: tuple[MetricValue, ...] = ()
     passed_time: Timestamp | None = None
+    seconds: int | None = None
 
 
 def _claims(binding: AdapterBinding) -> Iterator[_Claim]:
@@ -191,6 +208,7 @@ def _claims(binding: AdapterBinding) -> Iterator[_Claim]:
                     adapter_digest=step.adapter_digest,
                     quality=tuple(step.quality),
                     passed_time=candidate.passed_time,
+                    seconds=step_seconds(candidate.steps, step.adapter_digest),
                 )
     for recorded in (binding.status.current, binding.status.superseded, *binding.status.history):
         if recorded is not None:
@@ -198,6 +216,7 @@ def _claims(binding: AdapterBinding) -> Iterator[_Claim]:
                 release=recorded.release_name,
                 adapter_digest=recorded.adapter.digest,
                 quality=tuple(recorded.quality),
+                seconds=recorded.readaptation_seconds,
             )
     source = binding.spec.source
     yield _Claim(release=source.release_name, adapter_digest=source.digest)

@@ -103,7 +103,22 @@ def test_before_the_first_end_earlier_releases_tell_how_long_it_takes() -> None:
     estimate = view_of(next_release_of_the_lonely(ended()), "r3").releases[0].estimate
     assert estimate is not None
     assert estimate.seconds == DELTA_SECONDS + STEP_SECONDS
-    assert estimate.basis == "2 re-adaptations to earlier releases of 10 min each, 1 at a time"
+    assert estimate.basis == "3 re-adaptations to earlier releases of 10 min each, 1 at a time"
+
+
+def test_what_a_release_took_is_known_when_the_next_one_has_replaced_every_candidate() -> None:
+    world = ended("beta")
+    third = make_release("r3", "r2", minutes=600)
+    world.add(third).settle().wait(seconds=DELTA_SECONDS).run_all(kind="delta").settle()
+    candidates = [binding.status.candidate for binding in world.bindings.values()]
+    assert {one.release_name for one in candidates if one is not None} == {"r3"}
+    alone = world.binding("alone", "lonely").status.current
+    assert alone is not None
+    assert alone.readaptation_seconds == STEP_SECONDS
+
+    (release,) = view_of(world, "r3").releases
+    assert release.estimate is not None
+    assert release.estimate.basis == "1 re-adaptation to earlier releases of 10 min each, 3 at a time"
 
 
 def test_without_a_delta_that_ended_there_is_no_estimate() -> None:
