@@ -21,6 +21,12 @@ def remedy_of(reason: str) -> str:
     return REGISTRY[known].remedy if known is not None else ""
 
 
+def stays(reason: str) -> bool:
+    """Tell whether what has this reason stays as it is unless someone acts; what is not documented does."""
+    known = parse_reason(reason)
+    return known is None or REGISTRY[known].terminal
+
+
 def advice(reason: str, message: str = "") -> Advice:
     """Return a reason with its documented remedy."""
     return Advice(reason=reason, message=message, remedy=remedy_of(reason))

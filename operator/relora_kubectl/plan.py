@@ -11,6 +11,7 @@ from relora_contract.readaptation import reads_delta
 from relora_kubectl.advice import Advice, advice, advice_on
 from relora_kubectl.exclusions import Exclusions
 from relora_kubectl.fleet import Fleet
+from relora_kubectl.halts import Budget, Canaries, budget_view, canaries_view, canary_units
 from relora_kubectl.kinds import full_name
 from relora_kubectl.release_file import InvalidReleaseError, changed_immutable_fields
 from relora_kubectl.returns import Returns, returns_of
@@ -18,11 +19,15 @@ from relora_kubectl.schedule import Start, Task, schedule
 from relora_kubectl.server_moves import ServerMove, Servers
 from relora_kubectl.step_times import StepTimes, step_times, strategy_of
 from relora_kubectl.wording import counted, human_duration
+from relora_operator.core.actions import Key
+from relora_operator.core.budget import started_at, tried
 from relora_operator.core.lineage import Chain, Refusal, chain
+from relora_operator.core.membership import server_key
 from relora_operator.core.obstacles import delta_digest_of
 from relora_operator.core.participation import Participant, Participation, Stage, participants
 from relora_operator.core.reasons import Reason
-from relora_operator.core.slots import pace_of
+from relora_operator.core.slots import UNLIMITED, pace_of
+from relora_operator.core.tally import Tally
 from relora_operator.core.times import moment, timestamp
 from relora_operator.core.work import ReadaptationWork, image_digest
 
@@ -61,7 +66,7 @@ class Estimate(Model):
     job_seconds: int | None = None
     """All of them together; None without a basis."""
     seconds: int | None = None
-    """From the release to the end of the last one."""
+    """From the release to the end of the last one; None also where a queue decides when they run."""
     basis: str
 
 
@@ -80,8 +85,16 @@ class PlanView(Model):
     bindings: int = 0
     """Of the model, whether they take part or not."""
     eligible: int = 0
-    max_running_jobs: int = 0
-    max_running_jobs_per_namespace: int = 0
+    max_running_jobs: int | None = None
+    """None where the release sets no limit, and a queue the pace."""
+    max_running_jobs_per_namespace: int | None = None
+    queue: str | None = None
+    """The LocalQueue that the profile names, which sets the pace."""
+    max_queued_jobs: int | None = None
+    """How many Jobs wait in the queue at once."""
+    canaries: Canaries | None = None
+    """Who goes first; None where nobody does, or has done so."""
+    budget: Budget | None = None
     running: int = 0
     settled: int = 0
     """Bindings that are on the release, or have come to their end for it."""
@@ -123,8 +136,6 @@ def plan_view(wanted: BaseModelRelease, fleet: Fleet, now: datetime) -> PlanView
         model=release.spec.model,
         supersedes=release.spec.supersedes,
         exists=live is not None,
-        max_running_jobs=release.spec.max_running_jobs,
-        max_running_jobs_per_namespace=release.spec.max_running_jobs_per_namespace,
     )
     refusal = order.refused.get(release.metadata.name)
     if refusal is not None:
@@ -135,7 +146,7 @@ def plan_view(wanted: BaseModelRelease, fleet: Fleet, now: datetime) -> PlanView
         )
         taken = {"lacking": advice(Reason.WITHDRAWN, told), "returns": returns_of(release, fleet)}
         return view.model_copy(update=taken)
-    return _Planning(release, tuple(family), order, fleet).complete(view)
+    return _Planning(release, tuple(family), order, fleet).complete(view, now)
 
 
 def _created(wanted: BaseModelRelease, others: Iterable[BaseModelRelease], now: datetime) -> BaseModelRelease:
@@ -149,7 +160,9 @@ def _changed(wanted: BaseModelRelease, live: BaseModelRelease) -> BaseModelRelea
     problems = changed_immutable_fields(live, wanted)
     if problems:
         raise InvalidReleaseError(f"the change of release {live.metadata.name}", problems)
-    return live.model_copy(update={"spec": wanted.spec})
+    generation = live.metadata.generation + (wanted.spec != live.spec)
+    metadata = live.metadata.model_copy(update={"generation": generation})
+    return live.model_copy(update={"spec": wanted.spec, "metadata": metadata})
 
 
 class _Planning:
@@ -172,10 +185,14 @@ class _Planning:
         self._exclusions = Exclusions(release, order, fleet.namespaces, profiles)
         self._servers = Servers(release, family, order, fleet)
         self._times = step_times(self._bindings, [one for one in family if one.spec.model == release.spec.model])
-        # A suspended release is planned for the time when it is resumed.
-        self._pace = pace_of(release.model_copy(update={"spec": release.spec.model_copy(update={"suspend": None})}))
+        self._tally = Tally(release=self._name)
+        for participant in self._everyone:
+            self._tally.put(participant.key, participant.binding, participant)
+        self._fleet_servers = [server for server in fleet.servers if server.spec.model == release.spec.model]
+        self._canaries = canary_units(release, self._tally, self._fleet_servers)
+        self._pace = pace_of(release, self._profile)
 
-    def complete(self, view: PlanView) -> PlanView:
+    def complete(self, view: PlanView, now: datetime) -> PlanView:
         """Fill in what the bindings and the servers tell."""
         taking_part = {participant.key for participant in self._everyone}
         excluded = self._exclusions.of(self._bindings, taking_part)
@@ -197,7 +214,10 @@ class _Planning:
         starts = self._schedule(waiting, running, deltas)
         return view.model_copy(
             update={
-                "lacking": self._lack(),
+                "lacking": self._lack(now),
+                **self._limits(),
+                "canaries": canaries_view(self._release, self._canaries),
+                "budget": budget_view(self._release, len(self._everyone)),
                 "bindings": len(self._bindings),
                 "eligible": len(self._everyone),
                 "running": len(running),
@@ -220,14 +240,27 @@ class _Planning:
             return Stage.PENDING
         return participant.stage
 
-    def _lack(self) -> Advice | None:
+    def _limits(self) -> dict[str, object]:
+        pace, profile = self._pace, self._profile
+        limits = (pace.in_all, pace.in_a_namespace)
+        in_all, in_a_namespace = (limit if limit < UNLIMITED else None for limit in limits)
+        queue = profile.spec.local_queue_name if profile is not None else None
+        return {
+            "max_running_jobs": in_all,
+            "max_running_jobs_per_namespace": in_a_namespace,
+            "queue": queue,
+            "max_queued_jobs": pace.in_queue if queue is not None else None,
+        }
+
+    def _lack(self, now: datetime) -> Advice | None:
         spec = self._release.spec
         if self._profile is None:
             told = f"TrainerProfile {spec.profile_ref.name} (spec.profileRef) does not exist"
             return advice(Reason.PROFILE_NOT_FOUND, told)
         if spec.suspend:
             return advice(Reason.SUSPENDED, f"release {self._name} is suspended (spec.suspend)")
-        return None
+        trial = tried(self._release, self._tally, self._fleet_servers, started_at(self._release, now), now)
+        return advice_on(trial.halt) if trial.halt is not None else None
 
     def _deltas(self, waiting: Iterable[Participant]) -> list[DeltaPlan]:
         counts: dict[str, int] = {}
@@ -256,18 +289,29 @@ class _Planning:
     ) -> list[Start]:
         delta = self._times.delta.seconds if self._times.delta is not None else 0.0
         sources = {one.source_release_name: 0.0 if one.stored else delta for one in deltas}
-        return schedule(
-            (
-                _task(participant, self._times, ready_seconds=_ready_seconds(participant, sources))
-                for participant in waiting
-            ),
-            self._pace,
-            running=(_task(participant, self._times) for participant in running),
-        )
+        tasks = [_task(one, self._times, ready_seconds=_ready_seconds(one, sources)) for one in waiting]
+        held = [_task(one, self._times) for one in running]
+        if self._canaries:
+            first = {one.key for one in self._everyone if _unit(one) in self._canaries}
+            going = schedule([task for task in tasks if task.key in first], self._pace, running=held)
+            passed = self._canaries_end(going, held)
+            tasks = [task if task.key in first else task.not_before(passed) for task in tasks]
+        return schedule(tasks, self._pace, running=held)
+
+    def _canaries_end(self, going: Iterable[Start], running: Iterable[Task]) -> float:
+        """Return when the Jobs of as many canaries have ended as must be promoted before the others start."""
+        ends = {task.key: task.seconds for task in running} | {start.key: start.end_seconds for start in going}
+        units = dict.fromkeys(self._canaries, 0.0)
+        for one in self._everyone:
+            if (unit := _unit(one)) in units:
+                units[unit] = max(units[unit], ends.get(one.key, 0.0))
+        canary = self._release.spec.canary
+        least = canary.effective_min_promoted if canary is not None else 1
+        return sorted(units.values())[min(least, len(units)) - 1]
 
     def _jobs(self, waiting: Iterable[Participant], starts: Iterable[Start]) -> list[JobPlan]:
         by_key = {participant.key: participant for participant in waiting}
-        known = self._times.overall is not None
+        known = self._times.overall is not None and not self._pace.queued
         return [_job(by_key[start.key], start, known=known) for start in starts]
 
     def _estimate(
@@ -279,10 +323,15 @@ class _Planning:
         unknown = self._times.delta is None and any(not delta.stored for delta in deltas)
         return Estimate(
             job_seconds=round(sum(_expected(participant, self._times) for participant in waiting)),
-            seconds=round(max(start.end_seconds for start in starts)),
+            seconds=None if self._pace.queued else round(max(start.end_seconds for start in starts)),
             basis=f"{counted(sample.count, 're-adaptation')} of {human_duration(sample.seconds)} each"
             + ("; the delta is not counted, none has ended yet" if unknown else ""),
         )
+
+
+def _unit(participant: Participant) -> Key:
+    """Return with whom the binding is a canary: its server, or itself."""
+    return server_key(participant.binding) or participant.key
 
 
 def _expected(participant: Participant, times: StepTimes) -> float:

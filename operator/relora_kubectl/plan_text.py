@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 
+from relora_contract.api.server import AdapterServer
 from relora_kubectl.advice import remedies
+from relora_kubectl.halts import Budget, Canaries
 from relora_kubectl.kinds import full_name
 from relora_kubectl.plan import JobPlan, PlanView
 from relora_kubectl.returns_text import returns_blocks
 from relora_kubectl.server_moves import ServerMove
 from relora_kubectl.tables import Block, Note, Table
 from relora_kubectl.wording import counted, human_duration
+
+MOST_NAMED = 3
 
 
 def plan_blocks(view: PlanView, limit: int) -> list[Block]:
@@ -41,34 +45,70 @@ def _verdict(view: PlanView) -> str:
 
 
 def _summary(view: PlanView) -> str:
-    pace = f"at most {view.max_running_jobs} at a time{_per_namespace(view)}"
     lines = [
         f"{view.eligible} of {counted(view.bindings, 'binding')} of the model {view.model} take part",
-        f"{counted(len(view.jobs), 'Job')} to start, {pace}, after {counted(view.delta_jobs, 'delta Job')}",
+        f"{counted(len(view.jobs), 'Job')} to start{_pace(view)}, after {counted(view.delta_jobs, 'delta Job')}",
     ]
+    if view.queue is not None:
+        lines.append(f"Kueue sets the pace: LocalQueue {view.queue}, at most {view.max_queued_jobs} Jobs wait in it")
+    if view.canaries is not None:
+        lines.append(_canaries(view.canaries, view.eligible))
     if view.exists:
         done = counted(view.settled, "binding")
         lines.append(f"{counted(view.running, 'Job')} under way, {done} promoted or at their end")
     if view.estimate is not None:
         lines.append(_estimate(view))
+    if view.budget is not None:
+        lines.append(_budget(view.budget, view.eligible))
     moving = sum(move.moves for move in view.servers)
     lines.append(f"{moving} of {counted(len(view.servers), 'server')} would move when all of their members have passed")
     return "\n".join(lines)
 
 
-def _per_namespace(view: PlanView) -> str:
-    limit = view.max_running_jobs_per_namespace
-    return f" and {limit} in a namespace" if limit < view.max_running_jobs else ""
+def _pace(view: PlanView) -> str:
+    in_all, in_a_namespace = view.max_running_jobs, view.max_running_jobs_per_namespace
+    limits = [f"{in_all} at a time"] if in_all is not None else []
+    if in_a_namespace is not None and in_a_namespace < (in_all or in_a_namespace + 1):
+        limits.append(f"{in_a_namespace} in a namespace")
+    return f", at most {' and '.join(limits)}" if limits else ""
+
+
+def _canaries(canaries: Canaries, eligible: int) -> str:
+    """Say who goes first, and what the others wait for."""
+    named = [
+        f"{'server' if unit.kind == AdapterServer.resource.kind else 'binding'} {full_name(unit.namespace, unit.name)}"
+        for unit in canaries.units
+    ]
+    first = sum(unit.bindings for unit in canaries.units)
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    accepted = canaries.accepted_failures
+    most = f"more than {counted(accepted, 'failure')}" if accepted else "a failure"
+    enough = f"{canaries.min_promoted} of {len(named)} {'is' if canaries.min_promoted == 1 else 'are'} promoted"
+    return (
+        f"canaries: {', '.join(named[:MOST_NAMED])}{more}, {counted(first, 'binding')}\n"
+        f"the other {counted(eligible - first, 'binding')} follow when {enough}; "
+        f"{most} among the canaries halts, or {human_duration(canaries.deadline_seconds)} without"
+    )
+
+
+def _budget(budget: Budget, eligible: int) -> str:
+    """Say how many failures halt the release."""
+    percent = budget.minimum_sample is not None
+    most = f"{budget.max_failed.removesuffix('%')} %" if percent else budget.max_failed
+    if budget.halts_at is None:
+        few = budget.minimum_sample is not None and eligible < budget.minimum_sample
+        why = f"fewer than {budget.minimum_sample} bindings take part" if few else f"{most} may fail"
+        return f"no number of failures halts: {why}"
+    early = f", or {budget.halts_early_at} among the first {budget.minimum_sample}" if budget.halts_early_at else ""
+    return f"halts after {counted(budget.halts_at, 'failure')} (more than {most} fail){early}"
 
 
 def _estimate(view: PlanView) -> str:
     estimate = view.estimate
-    if estimate is None or estimate.seconds is None or estimate.job_seconds is None:
+    if estimate is None or estimate.job_seconds is None:
         return estimate.basis if estimate is not None else ""
-    return (
-        f"about {estimate.job_seconds / 3600:.1f} hours of Jobs, the last one ends after "
-        f"{human_duration(estimate.seconds)} ({estimate.basis})"
-    )
+    ends = f", the last one ends after {human_duration(estimate.seconds)}" if estimate.seconds is not None else ""
+    return f"about {estimate.job_seconds / 3600:.1f} hours of Jobs{ends} ({estimate.basis})"
 
 
 def _deltas(view: PlanView) -> Table:

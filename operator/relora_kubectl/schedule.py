@@ -3,7 +3,7 @@
 import heapq
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relora_operator.core.actions import Key
 from relora_operator.core.slots import Pace
@@ -22,6 +22,10 @@ class Task:
     """How long it is expected to run."""
     ready_seconds: float = 0.0
     """When what it needs is there."""
+
+    def not_before(self, seconds: float) -> "Task":
+        """Return the task as one that is not ready before a moment."""
+        return replace(self, ready_seconds=max(self.ready_seconds, seconds))
 
 
 @dataclass(frozen=True, kw_only=True)

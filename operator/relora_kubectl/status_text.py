@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from relora_kubectl.advice import remedies
+from relora_kubectl.advice import remedies, stays
 from relora_kubectl.kinds import full_name
 from relora_kubectl.status import PHASES, Blocked, Estimate, ReleaseView, ServerView, StatusView
 from relora_kubectl.tables import Block, Note, Table
@@ -25,7 +25,7 @@ def releases_table(view: StatusView) -> Table:
 
 
 def problem_blocks(view: StatusView) -> list[Block]:
-    """Return what is wrong, where, and what to do."""
+    """Return what is wrong, where, and what to do. Who is still on its way blocks no server for long."""
     servers = Table(
         ("server", "serves", "status", "message"),
         tuple(
@@ -35,7 +35,10 @@ def problem_blocks(view: StatusView) -> list[Block]:
     blockers = Table(
         ("blocked server", "by binding", "reason"),
         tuple(
-            (_name(server), _name(blocker), blocker.reason) for server in view.servers for blocker in server.blockers
+            (_name(server), _name(blocker), blocker.reason)
+            for server in view.servers
+            for blocker in server.blockers
+            if stays(blocker.reason)
         ),
     )
     failures = Table(
