@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFas
 
 from relora_trainer.adapter import LoraSettings, read_adapter, write_adapter
 from relora_trainer.blocks import open_base
+from relora_trainer.dora import updated_row_norms
 from relora_trainer.factors import Factors
 from relora_trainer.heads import Head
 from relora_trainer.lora import LoraModel
@@ -18,24 +20,35 @@ WORDS = {"low": "abcde", "high": "vwxyz"}
 
 
 def write_laptop(
-    root: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, dropout: float = 0.0
+    root: Path,
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    dropout: float = 0.0,
+    use_dora: bool = False,
 ) -> None:
     """Write `r1`, `r2`, `adapter` and the three files of a dataset below `root`."""
     _save_base(root / "r1", model, tokenizer)
+    weights = {
+        name: module.weight.detach().clone()
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in TARGETS
+    }
     torch.manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "layers" in name and weight.ndim == 2:
                 weight.add_(0.02 * torch.randn_like(weight))
     _save_base(root / "r2", model, tokenizer)
-    shapes = {
-        name: tuple(module.weight.shape) for name, module in model.named_modules() if name.rpartition(".")[2] in TARGETS
-    }
     factors = {
-        name: Factors(0.2 * torch.randn(4, columns), 0.2 * torch.randn(rows, 4))
-        for name, (rows, columns) in shapes.items()
+        name: Factors(0.2 * torch.randn(4, weight.shape[1]), 0.2 * torch.randn(weight.shape[0], 4))
+        for name, weight in weights.items()
     }
-    settings = LoraSettings(r=4, lora_alpha=4, target_modules=TARGETS, lora_dropout=dropout)
+    if use_dora:
+        for name, pair in factors.items():
+            norms = updated_row_norms(weights[name], pair).float()
+            factors[name] = replace(pair, magnitude=norms * (0.9 + 0.2 * torch.rand_like(norms)))
+    settings = LoraSettings(r=4, lora_alpha=4, target_modules=TARGETS, lora_dropout=dropout, use_dora=use_dora)
     write_adapter(root / "adapter", factors, source=settings, dtype=torch.float32, base_model="r1")
     for name, count in (("train", 48), ("validation", 40), ("test", 40)):
         (root / f"{name}.jsonl").write_text("".join(_lines(name, count)))

@@ -38,13 +38,15 @@ class Heard:
 class Laptop:
     """Bases, adapter, data and store in one folder."""
 
-    def __init__(self, root: Path, base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(
+        self, root: Path, base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, use_dora: bool = False
+    ) -> None:
         self.root = root
         self.heard = Heard()
         self.ended: dict[str, Ended] = {}
         self.engine: Engine | None = None
         """Of the server that the adapter is for."""
-        write_laptop(root, base, tokenizer)
+        write_laptop(root, base, tokenizer, use_dora=use_dora)
 
     def run(self, **changes: Any) -> Ended:  # noqa: ANN401 - the fields of the run file
         run = run_file(self.root, **changes)

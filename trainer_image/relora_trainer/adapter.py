@@ -1,13 +1,14 @@
 """PEFT LoRA folders: read with suspicion, written in one canonical form that every engine loads as it is.
 
 Canonical: the scaling folded into B, `lora_alpha = r`, no rank-stabilised scaling, one rank (smaller modules padded
-with zeros) and no patterns: vLLM reads only `r` and `lora_alpha`, and ignores `rank_pattern`.
+with zeros) and no patterns: vLLM reads only `r` and `lora_alpha`, and ignores `rank_pattern`. DoRA stays DoRA: it has
+no plain form.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from relora_store.names import Content
 from relora_trainer.adapter_rules import check_files, check_nothing_else, check_supported
 from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError
-from relora_trainer.factors import Factors
+from relora_trainer.factors import MAGNITUDE, Factors
 from relora_trainer.heads import NAMES, Head, check_classes
 from relora_trainer.tensorfile import TensorEntry, open_tensors
 
@@ -42,6 +43,7 @@ class LoraSettings(BaseModel):
     r: int = Field(ge=1, le=4096)
     lora_alpha: float = Field(gt=0, allow_inf_nan=False)
     use_rslora: bool = False
+    use_dora: bool = False
     fan_in_fan_out: bool = False
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: list[str] | str
@@ -81,7 +83,7 @@ class Adapter:
     Attributes:
         settings: What decides how the factors are applied.
         stored: Factors by module as they lie in the file, float32.
-        dtype: The precision in which it was stored, and will be written again.
+        dtype: The precision in which its A and B were stored, and will be written again.
         head: The class head of a classifier.
     """
 
@@ -98,7 +100,7 @@ class Adapter:
     @cached_property
     def factors(self) -> dict[str, Factors]:
         """Canonical factors by module: the scaling is folded into B."""
-        return {name: Factors(pair.a, pair.b * self.settings.scaling(name)) for name, pair in self.stored.items()}
+        return {name: replace(pair, b=pair.b * self.settings.scaling(name)) for name, pair in self.stored.items()}
 
     @property
     def rank(self) -> int:
@@ -155,7 +157,8 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]], cl
         a = _take(entries, f"{PREFIX}{module}.lora_A.weight", (rank, columns))
         b = _take(entries, f"{PREFIX}{module}.lora_B.weight", (rows, rank))
         dtypes |= {a.dtype, b.dtype}
-        stored[module] = Factors(a.float(), b.float())
+        magnitude = _take(entries, f"{PREFIX}{module}.{MAGNITUDE}", (rows,)).float() if settings.use_dora else None
+        stored[module] = Factors(a.float(), b.float(), magnitude)
     head = _take_head(entries) if classes else None
     check_nothing_else(entries)
     if len(dtypes) > 1:
@@ -178,9 +181,9 @@ def write_adapter(
 
     Args:
         folder: Created if it does not exist.
-        factors: By module, scaling folded in.
+        factors: By module, scaling folded in, with magnitudes if the source is DoRA.
         source: Of the adapter that was carried over; it names the target modules.
-        dtype: Precision of the stored tensors.
+        dtype: Precision of the stored A and B.
         base_model: Written as `base_model_name_or_path`.
         head: The class head of a classifier, in its own precision.
 
@@ -191,10 +194,10 @@ def write_adapter(
     rank = max(pair.rank for pair in factors.values())
     tensors: dict[str, Tensor] = {}
     for module, pair in sorted(factors.items()):
-        stored = pair.padded(rank).to(dtype)
-        tensors |= {f"{module}.lora_A": stored.a, f"{module}.lora_B": stored.b}
+        for name, tensor in pair.padded(rank).to(dtype).tensors.items():
+            tensors[f"{module}.{name}" if name == MAGNITUDE else f"{module}.{name}.weight"] = tensor
     if head is not None:
-        tensors[head.name] = head.weight.to(head.dtype)
+        tensors[f"{head.name}.weight"] = head.weight.to(head.dtype)
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise NonFiniteError(f"{name} is NaN or infinite in {tensor.dtype}")
@@ -214,10 +217,10 @@ def write_adapter(
         "r": rank,
         "target_modules": source.target_modules,
         "task_type": "SEQ_CLS" if head else "CAUSAL_LM",
-        "use_dora": False,
+        "use_dora": source.use_dora,
         "use_rslora": False,
     }
-    named = {f"{PREFIX}{name}.weight": tensor.contiguous() for name, tensor in tensors.items()}
+    named = {f"{PREFIX}{name}": tensor.contiguous() for name, tensor in tensors.items()}
     save_file(named, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
@@ -232,7 +235,7 @@ def _settings(config: Mapping[str, object], *, is_classifier: bool) -> LoraSetti
         raise IntegrityError(f"{CONFIG}: {field}: {first['msg']}") from error
 
 
-def _take(entries: dict[str, TensorEntry], name: str, shape: tuple[int, int]) -> Tensor:
+def _take(entries: dict[str, TensorEntry], name: str, shape: tuple[int, ...]) -> Tensor:
     entry = entries.pop(name, None)
     if entry is None:
         raise IntegrityError(f"the adapter lacks tensor {name}, which its target modules ask for")

@@ -46,6 +46,7 @@ HANDLED = frozenset(
         "r",
         "rank_pattern",
         "target_modules",
+        "use_dora",
         "use_rslora",
     }
 )
@@ -71,7 +72,6 @@ ENGINE_LIMITS: Mapping[Engine, Mapping[str, str]] = {
 """What an engine does not load, by the field that asks for it. That each adapter has one rank is our own doing."""
 
 REASONS: Mapping[str, str] = {
-    "use_dora": "DoRA's magnitudes have no plain LoRA form; train the adapter without use_dora",
     "target_parameters": "experts fused into one parameter (MoE) are laid out differently by each version of PEFT; "
     "target the linear modules outside of the experts",
     "lora_bias": "a bias in the LoRA layers has no plain LoRA form; train the adapter without lora_bias",

@@ -4,6 +4,7 @@
 
 The gradient is added to the accumulated one, once per optimizer step and before clipping: the same as the penalty in
 the loss, without its graph. The factors are balanced, with the scaling folded in, so that one λ holds A and B alike.
+DoRA's magnitudes are trained beside them and held by the same λ.
 """
 
 import math

@@ -77,9 +77,14 @@ class BaseWeights:
         return dict(sorted(weights.items(), key=lambda item: (item[1].entry.path, item[1].entry.offset)))
 
     @cached_property
+    def linear_weights(self) -> dict[str, LinearWeight]:
+        """Every linear module of the decoder blocks by name."""
+        return {name: weight for block in self.blocks for name, weight in self.linear(block).items()}
+
+    @cached_property
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """Name and `(out, in)` of every linear module of the decoder blocks."""
-        return {name: weight.shape for block in self.blocks for name, weight in self.linear(block).items()}
+        return {name: weight.shape for name, weight in self.linear_weights.items()}
 
 
 def open_base(folder: Path) -> BaseWeights:

@@ -3,7 +3,8 @@
     Θ(α, β)_m = α_m·Π_r(ΔW_m) + β_m·B_m·A_m = D_m·diag(c_m)·E_m
 
 with D_m = [B_Δ B_m] `(out, r_Δ + r)`, E_m = [A_Δ; A_m] `(r_Δ + r, in)` and c_m = (α_m, …, α_m, β_m, …, β_m): r_Δ
-times α_m, then r times β_m. The validation loss L is a smooth function of c_m. With G_m = ∂L/∂(D_m·diag(c_m)),
+times α_m, then r times β_m. (For DoRA the whole weight W′_m + Θ_m has the constant gain g_m of its rows, see dora.py:
+the fused magnitude is set so.) The validation loss L is a smooth function of c_m. With G_m = ∂L/∂(D_m·diag(c_m)),
 
     ∂L/∂α_m = Σ_{j ≤ r_Δ} ⟨D_m[:, j], G_m[:, j]⟩        ∂L/∂β_m = Σ_{j > r_Δ} ⟨D_m[:, j], G_m[:, j]⟩
 
@@ -32,6 +33,7 @@ from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
 from relora_trainer.items import ItemSet
+from relora_trainer.lora import DoraLinear
 from relora_trainer.scoring import Batch, collate, completion_nll
 from relora_trainer.search import Box
 
@@ -63,12 +65,18 @@ class MixtureLoss(nn.Module):
         names: The modules, in the order of the rows of the coefficients.
     """
 
-    def __init__(self, model: PreTrainedModel, stacked: Mapping[str, tuple[Factors, int]]) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        stacked: Mapping[str, tuple[Factors, int]],
+        gains: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Prepare the factors.
 
         Args:
             model: The new base with LoRA layers.
             stacked: By module D_m and E_m, and r_Δ.
+            gains: For DoRA g_m by module, `(out,)`.
         """
         super().__init__()
         self._model = model
@@ -76,6 +84,7 @@ class MixtureLoss(nn.Module):
         self._factors = {
             name: Factors(pair.a.to(model.device), pair.b.to(model.device)) for name, (pair, _) in stacked.items()
         }
+        self._gains = {name: gain.to(model.device) for name, gain in (gains or {}).items()}
         self._delta_ranks = {name: delta_rank for name, (_, delta_rank) in stacked.items()}
 
     @override
@@ -93,7 +102,11 @@ class MixtureLoss(nn.Module):
         for name, (alpha, beta) in zip(self.names, coefficients.unbind(), strict=True):
             pair, delta_rank = self._factors[name], self._delta_ranks[name]
             scale = torch.cat([alpha.expand(delta_rank), beta.expand(pair.rank - delta_rank)])
-            held |= {f"_model.{name}.lora_a": pair.a, f"_model.{name}.lora_b": pair.b * scale.to(pair.b)}
+            b = pair.b * scale.to(pair.b)
+            held |= {f"_model.{name}.lora_a": pair.a, f"_model.{name}.lora_b": b}
+            layer = self._model.get_submodule(name)
+            if isinstance(layer, DoraLinear):
+                held[f"_model.{name}.magnitude"] = (self._gains[name] * layer.norms(pair.a, b)).to(b)
         loss: Tensor = functional_call(self, held, (batch,))
         return loss
 
@@ -124,7 +137,8 @@ class CoefficientFit:
             seed: Of the batches.
         """
         stacked = {name: (module.stacked(), module.delta_rank) for name, module in fusion.modules.items()}
-        self._mixture = MixtureLoss(model, stacked)
+        gains = {name: module.row_scale.gain for name, module in fusion.modules.items() if module.row_scale is not None}
+        self._mixture = MixtureLoss(model, stacked, gains)
         self._items = items
         self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=BATCH_SIZE, seed=seed)
         self._device = model.device

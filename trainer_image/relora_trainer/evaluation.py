@@ -29,7 +29,7 @@ Score = Callable[[ItemSet, Progress], list[Outcome]]
 def factors_digest(factors: Mapping[str, Factors], head: Tensor | None = None) -> str:
     """Return the SHA-256 of factors, and of a class head: their names, shapes and bytes."""
     hasher = hashlib.sha256()
-    tensors = [(name, tensor) for name, pair in sorted(factors.items()) for tensor in (pair.a, pair.b)]
+    tensors = [(name, tensor) for name, pair in sorted(factors.items()) for tensor in pair.tensors.values()]
     if head is not None:
         tensors.append(("head", head))
     for name, tensor in tensors:

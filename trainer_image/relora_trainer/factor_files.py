@@ -4,21 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from relora_trainer.errors import IntegrityError
-from relora_trainer.factors import Factors
+from relora_trainer.factors import MAGNITUDE, Factors, named_tensors
 from relora_trainer.tensorfile import open_tensors
 
 FILE = "init.safetensors"
 
 
 def write_factors(folder: Path, factors: Mapping[str, Factors]) -> None:
-    """Write factors as `<module>.lora_A` and `<module>.lora_B`."""
-    tensors: dict[str, Tensor] = {}
-    for module, pair in factors.items():
-        tensors |= {f"{module}.lora_A": pair.a.contiguous(), f"{module}.lora_B": pair.b.contiguous()}
-    save_file(tensors, folder / FILE)
+    """Write factors as `<module>.lora_A`, `<module>.lora_B` and, for DoRA, `<module>.lora_magnitude_vector`."""
+    save_file({name: tensor.contiguous() for name, tensor in named_tensors(factors).items()}, folder / FILE)
 
 
 def read_factors(folder: Path) -> dict[str, Factors]:
@@ -28,11 +24,15 @@ def read_factors(folder: Path) -> dict[str, Factors]:
         IntegrityError: The file is damaged, or one of a pair is missing.
     """
     tensors = open_tensors(folder / FILE).tensors
-    modules = sorted({name.rpartition(".")[0] for name in tensors})
+    found: dict[str, Factors] = {}
     try:
-        return {
-            module: Factors(tensors[f"{module}.lora_A"].read(), tensors[f"{module}.lora_B"].read())
-            for module in modules
-        }
+        for module in sorted({name.rpartition(".")[0] for name in tensors}):
+            magnitude = tensors.get(f"{module}.{MAGNITUDE}")
+            found[module] = Factors(
+                tensors[f"{module}.lora_A"].read(),
+                tensors[f"{module}.lora_B"].read(),
+                magnitude.read() if magnitude is not None else None,
+            )
     except KeyError as error:
         raise IntegrityError(f"{FILE} lacks {error}") from error
+    return found

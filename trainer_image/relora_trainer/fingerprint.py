@@ -13,7 +13,6 @@ from relora_contract.artifacts import Fingerprint, TokenLogprob
 from relora_contract.readaptation import Task
 from relora_trainer.datasets import Example
 from relora_trainer.decimals import decimal_text
-from relora_trainer.factors import Factors
 from relora_trainer.items import Encoder
 from relora_trainer.lora import LoraModel
 from relora_trainer.prompts import Prompts
@@ -34,13 +33,11 @@ SENTENCES = (
 
 
 def fingerprints(model: PreTrainedModel, lora: LoraModel, encoder: Encoder, task: Task) -> list[Fingerprint]:
-    """Return the fingerprints of the factors that `lora` holds now; it holds them afterwards too."""
+    """Return the fingerprints of the factors that `lora` holds."""
     prompts = _prompts(encoder, task)
-    factors = lora.factors()
     with_adapter = _next_token_logprobs(model, prompts)
-    lora.set_factors({name: Factors(pair.a, torch.zeros_like(pair.b)) for name, pair in factors.items()})
-    without = _next_token_logprobs(model, prompts)
-    lora.set_factors(factors)
+    with lora.bare():
+        without = _next_token_logprobs(model, prompts)
     found = []
     for prompt, adapter, base in zip(prompts, with_adapter, without, strict=True):
         tokens = adapter.topk(min(TOKENS, len(adapter))).indices

@@ -4,15 +4,21 @@
 
 The sum of two rank-r updates has rank 2r. It is brought back to rank r without ever forming a weight-sized matrix:
 QR of the stacked factors once per module, then, per (α, β), an SVD of the small core and a balanced √S split.
+
+That is an adapter's direction. DoRA's magnitude follows it, so that each row keeps the gain that it has learned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from relora_trainer.dora import RowScale, row_gain
 from relora_trainer.factors import Factors
+
+Weights = Callable[[str], tuple[Tensor, Tensor]]
+"""Returns W and W′ of a module, `(out, in)` each, in any precision."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class ModuleFusion:
         r_a: `(k', r_Δ + r)` float64.
         delta_rank: r_Δ, the number of leading columns that belong to the delta.
         rank: r, the rank of the fused factors: the old adapter's.
+        row_scale: What DoRA's magnitude of a candidate is computed from; None for plain LoRA.
     """
 
     q_b: Tensor
@@ -36,31 +43,34 @@ class ModuleFusion:
     r_a: Tensor
     delta_rank: int
     rank: int
+    row_scale: RowScale | None = None
 
     def stacked(self) -> Factors:
         """Return [B_Δ B_i] and [A_Δ; A_i], of rank r_Δ + r: the exact sum of the two updates, float32."""
         return Factors((self.q_a.double() @ self.r_a).T.float(), (self.q_b.double() @ self.r_b).float())
 
     def candidate(self, alpha: float, beta: float) -> Factors:
-        """Return α·Π_r(ΔΘ) + β·ΔΘ_i as the best rank-r approximation, in balanced float32 factors."""
+        """Return α·Π_r(ΔΘ) + β·ΔΘ_i as the best rank-r approximation, in balanced float32 factors with magnitude."""
         coefficients = self.r_b.new_full((self.r_b.shape[1],), beta)
         coefficients[: self.delta_rank] = alpha
         u, s, v_t = torch.linalg.svd((self.r_b * coefficients) @ self.r_a.T, full_matrices=False)
         root = s[: self.rank].sqrt()
-        a = (root[:, None] * v_t[: self.rank]).to(self.q_a.dtype) @ self.q_a.T
+        core = (root[:, None] * v_t[: self.rank]).to(self.q_a.dtype)
         b = self.q_b @ (u[:, : self.rank] * root).to(self.q_b.dtype)
-        return Factors(a, b).padded(self.rank)
+        magnitude = self.row_scale.magnitude(core, b) if self.row_scale is not None else None
+        return Factors(core @ self.q_a.T, b, magnitude).padded(self.rank)
 
 
-def prepare(old: Factors, delta: Factors | None) -> ModuleFusion:
+def prepare(old: Factors, delta: Factors | None, weights: tuple[Tensor, Tensor] | None = None) -> ModuleFusion:
     """Factorise one module's old update and its delta for any (α, β).
 
     Args:
         old: ΔΘ_i of the module, scaling folded in, of rank r.
         delta: Factors of ΔΘ, components in descending order; sliced to r here. None: the base's weight is unchanged.
+        weights: W and W′, which DoRA needs.
 
     Raises:
-        ValueError: The two are for weights of different shapes.
+        ValueError: The two are for weights of different shapes, or DoRA's weights are missing.
     """
     rows, columns = old.weight_shape
     delta = (delta or Factors(old.a.new_zeros(0, columns), old.b.new_zeros(rows, 0))).truncated(old.rank)
@@ -68,20 +78,33 @@ def prepare(old: Factors, delta: Factors | None) -> ModuleFusion:
         raise ValueError(f"the delta is for a weight of shape {delta.weight_shape}, the adapter for {old.weight_shape}")
     q_b, r_b = torch.linalg.qr(torch.cat([delta.b.double(), old.b.double()], dim=1))
     q_a, r_a = torch.linalg.qr(torch.cat([delta.a.double(), old.a.double()]).T)
-    return ModuleFusion(q_b.float(), r_b, q_a.float(), r_a, delta.rank, old.rank)
+    q_a = q_a.float()
+    row_scale = None
+    if old.magnitude is not None:
+        if weights is None:
+            raise ValueError("the magnitude of DoRA depends on the weights of both bases")
+        before, after = weights
+        row_scale = RowScale.of(row_gain(old.magnitude, before, old), after, q_a)
+    return ModuleFusion(q_b.float(), r_b, q_a, r_a, delta.rank, old.rank, row_scale)
 
 
 class Fusion:
     """All modules of an adapter, ready for any (α, β)."""
 
-    def __init__(self, old: Mapping[str, Factors], delta: Mapping[str, Factors]) -> None:
+    def __init__(
+        self, old: Mapping[str, Factors], delta: Mapping[str, Factors], weights: Weights | None = None
+    ) -> None:
         """Factorise every module.
 
         Args:
             old: The adapter's canonical factors by module; its modules and ranks are the result's.
             delta: The delta's factors by module; a module that it lacks is unchanged.
+            weights: Asked for each module of DoRA, one after the other.
         """
-        self.modules = {name: prepare(factors, delta.get(name)) for name, factors in old.items()}
+        self.modules = {}
+        for name, factors in old.items():
+            both = weights(name) if weights is not None and factors.magnitude is not None else None
+            self.modules[name] = prepare(factors, delta.get(name), both)
 
     def candidate(self, alpha: float, beta: float) -> dict[str, Factors]:
         """Return Θ_init(α, β) by module."""
@@ -90,34 +113,3 @@ class Fusion:
     def mixed(self, coefficients: Mapping[str, tuple[float, float]]) -> dict[str, Factors]:
         """Return Θ_init with an (α, β) of its own for each module."""
         return {name: module.candidate(*coefficients[name]) for name, module in self.modules.items()}
-
-
-def dora_magnitude(magnitude: Tensor, old_weight: Tensor, old: Factors, new_weight: Tensor, fused: Factors) -> Tensor:
-    """Return DoRA's magnitude for the fused direction: the learned gain of each row is kept.
-
-    m_init = m_old · ‖W′ + ΔV_init‖_row / ‖W + ΔV_old‖_row
-
-    DoRA's weight is m·(W + ΔV)/‖W + ΔV‖_row, so that m/‖W + ΔV‖_row is what training multiplied each row by.
-
-    Args:
-        magnitude: m_old, `(out,)`.
-        old_weight: W, `(out, in)`.
-        old: ΔV_old, scaling folded in.
-        new_weight: W′, `(out, in)`.
-        fused: ΔV_init, scaling folded in.
-
-    Returns:
-        m_init, `(out,)`, in the precision of `magnitude`.
-    """
-    gain = magnitude.double() / row_norms(old_weight, old)
-    return (gain * row_norms(new_weight, fused)).to(magnitude.dtype)
-
-
-def row_norms(weight: Tensor, update: Factors) -> Tensor:
-    """Return ‖W + B·A‖ of each row, `(out,)` float64, without forming B·A.
-
-    ‖w + b·A‖² = ‖w‖² + 2·b·(A·w) + b·(A·Aᵀ)·bᵀ for each row w of W and b of B.
-    """
-    w, a, b = weight.double(), update.a.double(), update.b.double()
-    squares = w.square().sum(1) + 2 * ((w @ a.T) * b).sum(1) + ((b @ (a @ a.T)) * b).sum(1)
-    return squares.clamp_min(0).sqrt()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from relora_trainer.adapter import Adapter
 from relora_trainer.factors import Factors
@@ -44,16 +45,19 @@ def untouched(adapter: Adapter) -> Initialization:
     return Initialization(adapter.stored, adapter.scaling, adapter.head)
 
 
-def fresh(adapter: Adapter, seed: int, *, head_deviation: float = HEAD_DEVIATION) -> Initialization:
+def fresh(
+    adapter: Adapter, seed: int, magnitudes: Mapping[str, Tensor], *, head_deviation: float = HEAD_DEVIATION
+) -> Initialization:
     """Return a new adapter of the old one's modules, ranks, scaling and classes, initialised as PEFT does it.
 
-    A is uniform in ±1/√in (Kaiming with a = √5) and B is zero, so that training starts at the bare base. A class head
-    is normal, as transformers initialises the linear layers of a model. Each module has random numbers of its own: the
-    start does not depend on which other modules there are.
+    A is uniform in ±1/√in (Kaiming with a = √5), B is zero and DoRA's magnitude is that of the base's rows, so that
+    training starts at the bare base. A class head is normal, as transformers initialises the linear layers of a model.
+    Each module has random numbers of its own: the start does not depend on which other modules there are.
 
     Args:
         adapter: The old one.
         seed: Of all random numbers.
+        magnitudes: ‖W′‖_row by module, `(out,)` float32; empty for plain LoRA.
         head_deviation: Standard deviation of a class head, the base's `initializer_range`.
     """
     factors = {}
@@ -61,7 +65,7 @@ def fresh(adapter: Adapter, seed: int, *, head_deviation: float = HEAD_DEVIATION
         generator = _generator(seed, name)
         bound = 1 / math.sqrt(old.weight_shape[1])
         a = torch.empty_like(old.a).uniform_(-bound, bound, generator=generator)
-        factors[name] = Factors(a, torch.zeros_like(old.b))
+        factors[name] = Factors(a, torch.zeros_like(old.b), magnitudes.get(name))
     if adapter.head is None:
         return Initialization(factors, adapter.scaling)
     generator = _generator(seed, adapter.head.name)

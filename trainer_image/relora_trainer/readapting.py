@@ -7,12 +7,14 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Provenance
 from relora_contract.digests import hex_part
 from relora_contract.request import BaseRef
 from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
 from relora_trainer.adapter_rules import check_engine
+from relora_trainer.blocks import BaseWeights, open_base
 from relora_trainer.class_order import check_class_order
 from relora_trainer.datasets import Parts
 from relora_trainer.errors import IncompatibleError
@@ -86,6 +88,16 @@ class Readapting:
         with self.context.stopwatch.part("load"):
             return self.context.checkpoints.restore(conditions(device, dtype), machine(device))
 
+    @cached_property
+    def _bases(self) -> tuple[BaseWeights, BaseWeights]:
+        request = self.context.readaptation
+        return open_base(self.workspace.base(request.source_base)), open_base(self.workspace.base(request.target_base))
+
+    def weights(self, module: str) -> tuple[Tensor, Tensor]:
+        """Return W and W′ of a linear module from the files of the two bases, `(out, in)` each."""
+        old, new = self._bases
+        return old.linear_weights[module].read(), new.linear_weights[module].read()
+
     @property
     def ranks(self) -> dict[str, int]:
         """Rank of each adapted module."""
@@ -108,6 +120,7 @@ class Readapting:
                 self.item.task,
                 self.placement,
                 dropout=self.adapter.settings.lora_dropout,
+                use_dora=self.adapter.settings.use_dora,
             )
             if self.adapter.head is not None:
                 session.lora.set_head(self.adapter.head)

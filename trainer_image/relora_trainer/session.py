@@ -46,7 +46,13 @@ class Session:
 
 
 def open_session(
-    base: Path, ranks: Mapping[str, int], task: Task, placement: Placement, *, dropout: float = 0.0
+    base: Path,
+    ranks: Mapping[str, int],
+    task: Task,
+    placement: Placement,
+    *,
+    dropout: float = 0.0,
+    use_dora: bool = False,
 ) -> Session:
     """Load a base and wrap the modules that `ranks` names; a classifier's head is random until it is set.
 
@@ -64,7 +70,7 @@ def open_session(
         raise IntegrityError(f"transformers cannot load the base: {type(error).__name__}") from error
     torch.nn.Module.to(model, placement.device)
     model.generation_config = GenerationConfig()  # a release's sampling settings would change what is greedy
-    lora = LoraModel(model, ranks, dropout=dropout, with_head=task.is_classification)
+    lora = LoraModel(model, ranks, dropout=dropout, use_dora=use_dora, with_head=task.is_classification)
     model.eval()
     encoder = Encoder(
         tokenizer,

@@ -82,7 +82,8 @@ class StagedTuning:
         match self.plan.strategy:
             case Strategy.SCRATCH:
                 deviation = getattr(self.session.model.config, "initializer_range", HEAD_DEVIATION)
-                return fresh(adapter, self.plan.seed, head_deviation=deviation)
+                magnitudes = self.session.lora.base_magnitudes()
+                return fresh(adapter, self.plan.seed, magnitudes, head_deviation=deviation)
             case Strategy.PORTLLM_FINE_TUNE:
                 return untouched(adapter)
         ref = self.context.reports["fuse"].training_state

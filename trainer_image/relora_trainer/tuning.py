@@ -23,7 +23,7 @@ from relora_store.errors import NotFoundError
 from relora_trainer.anchor import Anchor
 from relora_trainer.batching import BatchPlan
 from relora_trainer.errors import IntegrityError, NonFiniteError
-from relora_trainer.factors import Factors
+from relora_trainer.factors import Factors, named_tensors
 from relora_trainer.hardware import machine
 from relora_trainer.heads import Head
 from relora_trainer.items import ItemSet
@@ -61,7 +61,7 @@ class Ending(StrEnum):
 
 
 class Tuner:
-    """Trains the LoRA factors of a model, one optimizer step at a time.
+    """Trains the factors of a model's LoRA layers, DoRA's magnitudes included, one optimizer step at a time.
 
     AdamW without weight decay, which would pull the factors to zero and not to their initialization; gradients are
     clipped to norm 1 after the anchor was added.
@@ -103,7 +103,7 @@ class Tuner:
         self._micro_batch_size = micro_batch_size
         self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=batch_size, seed=seed)
         lora.set_factors(initial, scaling)
-        named = _named(initial)
+        named = named_tensors(initial)
         if head is not None:
             lora.set_head(head)
             named[f"{head.name}.weight"] = head.weight
@@ -271,12 +271,3 @@ def train(
         if tuner.step_count % monitor_every == 0 and is_ready(tuner.step_count):
             return Ending.READY
     return Ending.FINISHED
-
-
-def _named(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
-    """Return the factors under the names of `LoraModel.parameters`."""
-    return {
-        f"{name}.{part}": tensor
-        for name, pair in factors.items()
-        for part, tensor in (("lora_A", pair.a), ("lora_B", pair.b))
-    }

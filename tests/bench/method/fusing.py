@@ -1,6 +1,7 @@
 """Fusion of a delta with an old adapter, against PEFT's `add_weighted_adapter("svd")` on the same two adapters."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from bench.method.timing import observed, ratios, reaches
 from bench.results import Row, at_most, measured
 from relora_trainer.adapter import LoraSettings
+from relora_trainer.dora import row_gain
 from relora_trainer.factors import Factors
-from relora_trainer.fusion import dora_magnitude, prepare, row_norms
+from relora_trainer.fusion import prepare
 
 ALPHA, BETA = 0.3, 1.7
 RANK = 16
@@ -95,9 +97,10 @@ def _dora_error(size: int) -> float:
     magnitude = old_weight.norm(dim=1) * (1 + 0.1 * torch.rand(size, generator=generator))
     gain = magnitude.double() / (old_weight.double() + old.to(torch.float64).dense()).norm(dim=1)
     wanted = gain[:, None] * (new_weight.double() + best_sum(old, delta))
-    fused = prepare(old, delta).candidate(ALPHA, BETA)
-    scale = dora_magnitude(magnitude, old_weight, old, new_weight, fused) / row_norms(new_weight, fused)
-    return _error(scale[:, None] * (new_weight + fused.dense()), wanted)
+    fusion = prepare(replace(old, magnitude=magnitude), delta, (old_weight, new_weight))
+    fused = fusion.candidate(ALPHA, BETA)
+    assert fused.magnitude is not None
+    return _error(row_gain(fused.magnitude, new_weight, fused)[:, None] * (new_weight + fused.dense()), wanted)
 
 
 def _error(found: Tensor, wanted: Tensor) -> float:

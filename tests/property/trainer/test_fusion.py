@@ -1,9 +1,13 @@
+from dataclasses import replace
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relora_trainer.dora import updated_row_norms
 from relora_trainer.factors import Factors
-from relora_trainer.fusion import Fusion, dora_magnitude, prepare, row_norms
+from relora_trainer.fusion import Fusion, prepare
 
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 coefficients = st.floats(-2, 3)
@@ -66,13 +70,14 @@ def test_dora_weights_keep_their_row_gain(
     new_weight = old_weight + 0.1 * torch.randn(shape, generator=generator)
     old, delta = random_factors(shape, rank, generator), random_factors(shape, rank, generator)
     magnitude = torch.rand(shape[0], generator=generator) + 0.5
-    fused = prepare(old, delta).candidate(alpha, beta)
-    result = dora_magnitude(magnitude, old_weight, old, new_weight, fused)
+    fusion = prepare(replace(old, magnitude=magnitude), delta, (old_weight, new_weight))
+    fused = fusion.candidate(alpha, beta)
+    assert fused.magnitude is not None
 
     before = old_weight.double() + old.to(torch.float64).dense()
     after = new_weight.double() + fused.to(torch.float64).dense()
     want = magnitude.double() * after.norm(dim=1) / before.norm(dim=1)
-    torch.testing.assert_close(result.double(), want, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(fused.magnitude.double(), want, atol=1e-4, rtol=1e-4)
 
 
 @settings(max_examples=40, deadline=None)
@@ -81,7 +86,7 @@ def test_row_norms_equal_those_of_the_dense_sum(shape: tuple[int, int], rank: in
     generator = torch.Generator().manual_seed(seed)
     weight, update = torch.randn(shape, generator=generator), random_factors(shape, rank, generator)
     want = (weight.double() + update.to(torch.float64).dense()).norm(dim=1)
-    torch.testing.assert_close(row_norms(weight, update), want, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(updated_row_norms(weight, update), want, atol=1e-6, rtol=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -99,3 +104,10 @@ def test_modules_and_ranks_are_the_old_adapters() -> None:
     delta = {"a": random_factors((8, 6), 5, generator), "c": random_factors((4, 4), 4, generator)}
     fused = Fusion(old, delta).candidate(0.5, 1.0)
     assert {name: factors.rank for name, factors in fused.items()} == {"a": 3, "b": 2}
+
+
+def test_dora_cannot_be_fused_without_the_weights_of_both_bases() -> None:
+    generator = torch.Generator().manual_seed(0)
+    old = replace(random_factors((8, 6), 3, generator), magnitude=torch.ones(8))
+    with pytest.raises(ValueError, match="both bases"):
+        Fusion({"a": old}, {})

@@ -39,7 +39,9 @@ def saved_by_peft(folder: Path, model: PreTrainedModel, **config: object) -> Lla
     torch.manual_seed(5)
     with torch.no_grad():
         for name, parameter in peft_model.named_parameters():
-            if "lora_" in name or "modules_to_save" in name:
+            if "lora_magnitude" in name:
+                parameter.mul_(0.9 + 0.2 * torch.rand_like(parameter))
+            elif "lora_" in name or "modules_to_save" in name:
                 parameter.copy_(torch.randn_like(parameter) * 0.2)
     peft_model.save_pretrained(folder, save_embedding_layers=False)
     peft_model.eval()
@@ -76,6 +78,8 @@ def edit_tensors(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]
         {"target_modules": r".*layers\.1\..*(up|gate)_proj"},
         {"target_modules": ["q_proj"], "layers_to_transform": [1]},
         {"target_modules": ["q_proj", "k_proj"], "exclude_modules": ["layers.0.self_attn.q_proj"]},
+        {"use_dora": True},
+        {"use_dora": True, "use_rslora": True, "rank_pattern": {"down_proj": 2}},
     ],
 )
 def test_read_and_written_again_it_computes_the_same_as_peft(
@@ -87,7 +91,9 @@ def test_read_and_written_again_it_computes_the_same_as_peft(
     with torch.no_grad():
         want = theirs(input_ids=INPUT).logits
 
-    lora = LoraModel(model, {name: pair.rank for name, pair in adapter.factors.items()})
+    lora = LoraModel(
+        model, {name: pair.rank for name, pair in adapter.factors.items()}, use_dora=adapter.settings.use_dora
+    )
     lora.set_factors(adapter.factors)
     with torch.no_grad():
         torch.testing.assert_close(model.eval()(input_ids=INPUT).logits, want, atol=1e-4, rtol=1e-4)
@@ -100,6 +106,7 @@ def test_read_and_written_again_it_computes_the_same_as_peft(
     written = json.loads((out / "adapter_config.json").read_text())
     assert written["lora_alpha"] == written["r"] == adapter.rank
     assert not written["use_rslora"]
+    assert written["use_dora"] is config.get("use_dora", False)
     assert written.keys().isdisjoint({"rank_pattern", "alpha_pattern"})
     assert {
         tensor.shape[0] for name, tensor in load_file(out / "adapter_model.safetensors").items() if "lora_A" in name
@@ -174,7 +181,7 @@ def test_a_head_that_overflows_its_precision_is_not_written(
 ) -> None:
     adapter = read_adapter(classifier, linears(make_base()), CLASSES)
     huge = Head("score", torch.full((3, 32), 1e6), torch.float16)
-    with pytest.raises(NonFiniteError, match=r"score is NaN or infinite in torch\.float16"):
+    with pytest.raises(NonFiniteError, match=r"score\.weight is NaN or infinite in torch\.float16"):
         write_adapter(
             tmp_path / "out",
             adapter.factors,
@@ -205,7 +212,7 @@ def test_the_stored_precision_is_kept(folder: Path, make_base: MakeBase, tmp_pat
         ({"init_lora_weights": "pissa"}, IncompatibleError, "path_initial_model_for_weight_conversion"),
         ({"init_lora_weights": "pissa_niter_16"}, IncompatibleError, "pissa_niter_16"),
         ({"init_lora_weights": "olora"}, IncompatibleError, "olora"),
-        ({"use_dora": True}, IncompatibleError, "DoRA"),
+        ({"use_dora": True}, IntegrityError, r"lacks tensor .*\.lora_magnitude_vector"),
         ({"modules_to_save": ["lm_head"]}, IncompatibleError, r"modules_to_save \(lm_head\): .*tied; train"),
         ({"modules_to_save": ["score", "embed_tokens"]}, IncompatibleError, r"\(score, embed_tokens\)"),
         ({"modules_to_save": "embed_tokens"}, IncompatibleError, r"\(embed_tokens\)"),
@@ -310,6 +317,33 @@ def test_unexpected_tensors_are_refused(
     edit_tensors(folder, edit)
     with pytest.raises(error, match=message):
         read_adapter(folder, linears(make_base()))
+
+
+def test_the_magnitudes_of_dora_are_read_in_any_precision_and_never_rounded(
+    make_base: MakeBase, tmp_path: Path
+) -> None:
+    saved_by_peft(tmp_path / "adapter", make_base(), use_dora=True)
+    edit_tensors(
+        tmp_path / "adapter",
+        lambda tensors: tensors.update(
+            {name: value.bfloat16() for name, value in tensors.items() if "magnitude" not in name}
+        ),
+    )
+    adapter = read_adapter(tmp_path / "adapter", linears(make_base()))
+    assert adapter.dtype is torch.bfloat16
+    factors = {name: pair.to(adapter.dtype) for name, pair in adapter.factors.items()}
+    write_adapter(tmp_path / "out", factors, source=adapter.settings, dtype=adapter.dtype, base_model="b")
+    written = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    magnitude = f"base_model.model.{Q0}.lora_magnitude_vector"
+    assert torch.equal(written[magnitude], load_file(tmp_path / "adapter" / "adapter_model.safetensors")[magnitude])
+    assert {value.dtype for name, value in written.items() if "magnitude" not in name} == {torch.bfloat16}
+
+
+def test_magnitudes_that_the_configuration_does_not_explain_are_refused(make_base: MakeBase, tmp_path: Path) -> None:
+    saved_by_peft(tmp_path / "adapter", make_base(), use_dora=True)
+    edit_config(tmp_path / "adapter", use_dora=False)
+    with pytest.raises(IntegrityError, match=r"does not explain.*magnitude"):
+        read_adapter(tmp_path / "adapter", linears(make_base()))
 
 
 def test_factors_that_overflow_the_stored_precision_are_not_written(

@@ -112,6 +112,14 @@ KINDS: dict[str, Callable[[str, str], dict[str, Any]]] = {
     },
     "one block": lambda first, _: {"target_modules": [first], "layers_to_transform": [1]},
     "all linear": lambda *_: {"target_modules": "all-linear"},
+    "dora": lambda first, second: {"target_modules": [first, second], "use_dora": True},
+    "dora, rslora with patterns": lambda first, second: {
+        "target_modules": [first, second],
+        "use_dora": True,
+        "use_rslora": True,
+        "rank_pattern": {first: 3},
+        "alpha_pattern": {second: 5},
+    },
 }
 
 
@@ -152,7 +160,7 @@ def release(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def old_adapter(release: Release, folder: Path, settings: dict[str, Any], *, classes: int = 0) -> None:
-    """Train nothing: save an adapter of random factors, and of a random head, as PEFT does."""
+    """Train nothing: save an adapter of random factors and gains, and of a random head, as PEFT does."""
     conv1d = release.model("old").config.model_type == "gpt2"
     task = "SEQ_CLS" if classes else "CAUSAL_LM"
     config = LoraConfig(r=4, lora_alpha=6, task_type=task, fan_in_fan_out=conv1d, **settings)
@@ -160,7 +168,9 @@ def old_adapter(release: Release, folder: Path, settings: dict[str, Any], *, cla
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_" in name or "modules_to_save" in name:
+            if "lora_magnitude" in name:
+                parameter.mul_(0.8 + 0.4 * torch.rand_like(parameter))
+            elif "lora_" in name or "modules_to_save" in name:
                 parameter.copy_(0.15 * torch.randn_like(parameter))
     model.save_pretrained(folder, save_embedding_layers=False)
 
@@ -174,8 +184,8 @@ def truncated(matrix: Tensor, rank: int) -> Tensor:
 def formula_logits(release: Release, adapter: Path, *, alpha: float, beta: float, classes: int = 0) -> Tensor:
     """Return the logits of W' + T_r(α·T_r(W' − W) + β·s·B·A) in float64, all dense and without our code.
 
-    The scaling s is PEFT's own: that of the layers which it makes of the adapter's folder. A classifier's head is the
-    stored one, whatever α and β are.
+    For DoRA the rows of that sum have the gain m/‖W + s·B·A‖ of the old adapter. The scaling s is PEFT's own: that of
+    the layers which it makes of the adapter's folder. A classifier's head is the stored one, whatever α and β are.
     """
     old, new = release.model("old", classes=classes), release.model("new", classes=classes)
     layers = {
@@ -188,10 +198,14 @@ def formula_logits(release: Release, adapter: Path, *, alpha: float, beta: float
             a, b = layer.lora_A["default"].weight.double(), layer.lora_B["default"].weight.double()
             before, after = weight_of(old, name), weight_of(new, name)
             transposed = isinstance(new.get_submodule(name), Conv1D)
-            change = (after - before).T if transposed else after - before
-            rank = layer.r["default"]
-            fused = truncated(alpha * truncated(change, rank) + beta * layer.scaling["default"] * b @ a, rank)
-            after.add_(fused.T if transposed else fused)
+            if transposed:
+                before, after = before.T, after.T
+            rank, update = layer.r["default"], layer.scaling["default"] * b @ a
+            fused = truncated(alpha * truncated(after - before, rank) + beta * update, rank)
+            gain = torch.ones(len(before), dtype=torch.float64)
+            if "default" in layer.lora_magnitude_vector:
+                gain = layer.lora_magnitude_vector["default"].weight.double() / (before + update).norm(dim=1)
+            after.copy_(gain[:, None] * (after + fused))  # a view of the model's weight
         if classes:
             weight_of(new, "score").copy_(load_file(adapter / "adapter_model.safetensors")[HEAD])
     return class_logits_of(new) if classes else logits_of(new)
@@ -221,11 +235,14 @@ def test_the_fused_adapter_computes_the_formula(release: Release, kind: str, tmp
     old_adapter(release, tmp_path / "adapter", KINDS[kind](*release.architecture.targets))
     want = formula_logits(release, tmp_path / "adapter", alpha=ALPHA, beta=BETA)
 
-    base = open_base(release.folder / "new")
-    adapter = read_adapter(tmp_path / "adapter", base.linear_shapes)
+    old, new = open_base(release.folder / "old"), open_base(release.folder / "new")
+    adapter = read_adapter(tmp_path / "adapter", new.linear_shapes)
     delta = open_delta(release.folder / "delta").factors(adapter.factors)
     assert delta.keys() == adapter.factors.keys()
-    candidate = Fusion(adapter.factors, delta).candidate(ALPHA, BETA)
+    fusion = Fusion(
+        adapter.factors, delta, lambda name: (old.linear_weights[name].read(), new.linear_weights[name].read())
+    )
+    candidate = fusion.candidate(ALPHA, BETA)
 
     def error(factors: dict[str, Factors], name: str) -> float:
         write_adapter(tmp_path / name, factors, source=adapter.settings, dtype=torch.float32, base_model="new")
@@ -233,14 +250,20 @@ def test_the_fused_adapter_computes_the_formula(release: Release, kind: str, tmp
         return float((logits_of(published) - want).abs().max() / want.abs().max())
 
     assert error(candidate, "fused") < TOLERANCE
-    assert error(Fusion(adapter.factors, delta).candidate(ALPHA, BETA * 1.01), "broken β") > 10 * TOLERANCE
-    assert error(Fusion(adapter.factors, delta).candidate(ALPHA * 1.01, BETA), "broken α") > 10 * TOLERANCE
-    broken = {name: Factors(pair.a, pair.b * 1.01) for name, pair in candidate.items()}
+    assert error(fusion.candidate(ALPHA, BETA * 1.01), "broken β") > 10 * TOLERANCE
+    assert error(fusion.candidate(ALPHA * 1.01, BETA), "broken α") > 10 * TOLERANCE
+    broken = {name: replace(pair, b=pair.b * 1.01) for name, pair in candidate.items()}
     assert error(broken, "broken scale") > 10 * TOLERANCE
+    if adapter.settings.use_dora:
+        magnitudes = {name: pair.magnitude for name, pair in candidate.items() if pair.magnitude is not None}
+        broken = {name: replace(candidate[name], magnitude=value * 1.01) for name, value in magnitudes.items()}
+        assert error(broken, "broken magnitude") > 10 * TOLERANCE
+        untouched = {name: replace(pair, magnitude=adapter.factors[name].magnitude) for name, pair in candidate.items()}
+        assert error(untouched, "untouched magnitude") > 10 * TOLERANCE
 
     # What is trained and judged is what is published.
     model = release.model("new")
-    lora = LoraModel(model, {name: pair.rank for name, pair in candidate.items()})
+    lora = LoraModel(model, {name: pair.rank for name, pair in candidate.items()}, use_dora=adapter.settings.use_dora)
     lora.set_factors(candidate)
     assert (logits_of(model) - want).abs().max() < TOLERANCE * want.abs().max()
 

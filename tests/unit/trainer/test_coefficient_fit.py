@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from transformers import LlamaForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
 
 from relora_trainer.coefficient_fit import CoefficientFit, MixtureLoss, affordable_passes, probes_of
+from relora_trainer.dora import updated_row_norms
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
@@ -75,22 +77,31 @@ def double_opt() -> OPTForCausalLM:
 OPT_MODULES = ("model.decoder.layers.0.self_attn.q_proj", "model.decoder.layers.1.fc1")
 
 
-def opt_fusion(model: PreTrainedModel) -> Fusion:
-    """Two modules; the second has no delta."""
+def opt_fusion(model: PreTrainedModel, *, use_dora: bool = False) -> Fusion:
+    """Two modules; the second has no delta. Rows of DoRA have gains from 0.5 to 1.5."""
     old = {name: random_factors(model, name, 3, 0.3, seed) for seed, name in enumerate(OPT_MODULES)}
-    return Fusion(old, {OPT_MODULES[0]: random_factors(model, OPT_MODULES[0], 5, 0.3, 9)})
+    weights = {name: model.get_parameter(f"{name}.weight").detach() for name in OPT_MODULES}
+    if use_dora:
+        generator = torch.Generator().manual_seed(5)
+        for name, pair in old.items():
+            norms = updated_row_norms(weights[name], pair)
+            old[name] = replace(pair, magnitude=(norms * (0.5 + torch.rand(len(norms), generator=generator))).float())
+    delta = {OPT_MODULES[0]: random_factors(model, OPT_MODULES[0], 5, 0.3, 9)}
+    return Fusion(old, delta, lambda name: (weights[name], weights[name]))
 
 
 def opt_mixture(model: PreTrainedModel, fusion: Fusion) -> tuple[MixtureLoss, Batch]:
-    LoraModel(model, dict.fromkeys(OPT_MODULES, 3))
     stacked = {name: (module.stacked().to(torch.float64), module.delta_rank) for name, module in fusion.modules.items()}
+    gains = {name: module.row_scale.gain for name, module in fusion.modules.items() if module.row_scale is not None}
+    LoraModel(model, dict.fromkeys(OPT_MODULES, 3), use_dora=bool(gains))
     sequences = [(prompt, CHOICES[index]) for index, prompt in enumerate(random_items(6))]
-    return MixtureLoss(model, stacked), collate(sequences, torch.device("cpu"))
+    return MixtureLoss(model, stacked, gains), collate(sequences, torch.device("cpu"))
 
 
-def test_the_gradient_is_that_of_finite_differences() -> None:
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_the_gradient_is_that_of_finite_differences(*, use_dora: bool) -> None:
     model = double_opt()
-    mixture, batch = opt_mixture(model, opt_fusion(model))
+    mixture, batch = opt_mixture(model, opt_fusion(model, use_dora=use_dora))
     at = torch.tensor([[0.3, 1.2], [0.1, 0.8]], dtype=torch.float64, requires_grad=True)
     mixture.loss(batch, at).backward()
     step = 1e-5
@@ -107,9 +118,10 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     assert at.grad[1, 0] == 0.0  # the second module has no delta
 
 
-def test_the_loss_is_that_of_the_exact_sum_in_the_weights() -> None:
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_the_loss_is_that_of_the_exact_sum_in_the_weights(*, use_dora: bool) -> None:
     model, merged = double_opt(), double_opt()
-    fusion = opt_fusion(model)
+    fusion = opt_fusion(model, use_dora=use_dora)
     mixture, batch = opt_mixture(model, fusion)
     coefficients = torch.tensor([[0.4, 1.7], [0.0, 0.5]], dtype=torch.float64)
     updates = {}
@@ -119,6 +131,9 @@ def test_the_loss_is_that_of_the_exact_sum_in_the_weights() -> None:
         updates[name] = alpha * delta.dense() + beta * old.dense()
     merge(merged, updates)
     with torch.no_grad():
+        for name, module in fusion.modules.items():
+            if module.row_scale is not None:
+                merged.get_parameter(f"{name}.weight").mul_(module.row_scale.gain[:, None])
         assert float(mixture.loss(batch, coefficients)) == pytest.approx(float(completion_nll(merged, batch).sum()))
 
 

@@ -36,7 +36,7 @@ def old_adapter(*modules: str, **settings: object) -> Adapter:
 
 def test_a_new_adapter_has_the_old_ones_form_and_no_effect() -> None:
     old = old_adapter(rank_pattern={"down_proj": 2}, use_rslora=True)
-    start = fresh(old, seed=1)
+    start = fresh(old, 1, {})
     assert {name: (pair.a.shape, pair.b.shape) for name, pair in start.factors.items()} == {
         name: (pair.a.shape, pair.b.shape) for name, pair in old.stored.items()
     }
@@ -53,7 +53,7 @@ def test_a_new_adapter_is_initialised_as_peft_does_it(make_base: MakeBase) -> No
             {module: Factors(torch.ones(64, columns), torch.ones(rows, 64))},
             torch.float32,
         )
-        ours = fresh(old, seed=0).factors[module].a
+        ours = fresh(old, 0, {}).factors[module].a
         theirs = model.get_submodule(f"base_model.model.{module}").lora_A["default"].weight.detach()
         bound = 1 / math.sqrt(columns)
         assert theirs.abs().max() <= bound
@@ -64,14 +64,14 @@ def test_a_new_adapter_is_initialised_as_peft_does_it(make_base: MakeBase) -> No
 def test_a_new_head_is_initialised_as_transformers_does_it() -> None:
     """A linear layer of a model is normal with the deviation `initializer_range`."""
     old = replace(old_adapter(), head=Head("score", torch.ones(8, 2048), torch.bfloat16))
-    start = fresh(old, seed=0, head_deviation=0.3).head
+    start = fresh(old, 0, {}, head_deviation=0.3).head
     assert start is not None
     config = LlamaConfig(vocab_size=8, hidden_size=2048, num_hidden_layers=0, initializer_range=0.3)
     config.num_labels = 8
     theirs = LlamaForSequenceClassification(config).score.weight.detach()
     assert float(start.weight.std()) == pytest.approx(float(theirs.std()), rel=0.05)
     assert (start.name, start.dtype, start.weight.shape) == ("score", torch.bfloat16, theirs.shape)
-    again, other = fresh(old, seed=0, head_deviation=0.3).head, fresh(old, seed=1, head_deviation=0.3).head
+    again, other = fresh(old, 0, {}, head_deviation=0.3).head, fresh(old, 1, {}, head_deviation=0.3).head
     assert again is not None
     assert other is not None
     assert torch.equal(again.weight, start.weight)
@@ -84,10 +84,20 @@ def test_the_old_head_is_the_start_of_all_other_strategies() -> None:
     assert balanced(old.factors, old.head).head is old.head
 
 
+def test_a_new_dora_adapter_starts_at_the_magnitudes_of_the_base(make_base: MakeBase) -> None:
+    old = old_adapter(use_dora=True)
+    lora = LoraModel(make_base(), dict.fromkeys(SHAPES, 4), use_dora=True)
+    start = fresh(old, 1, lora.base_magnitudes())
+    theirs = get_peft_model(make_base(), LoraConfig(r=4, use_dora=True, target_modules=list(SHAPES)))
+    for module, pair in start.factors.items():
+        layer = theirs.get_submodule(f"base_model.model.{module}")
+        torch.testing.assert_close(pair.magnitude, layer.lora_magnitude_vector["default"].weight.detach())
+
+
 def test_a_new_adapter_depends_on_the_seed_and_the_module_alone() -> None:
     both, one = old_adapter(), old_adapter(DOWN1)
-    assert torch.equal(fresh(both, 1).factors[DOWN1].a, fresh(one, 1).factors[DOWN1].a)
-    assert not torch.equal(fresh(both, 1).factors[DOWN1].a, fresh(both, 2).factors[DOWN1].a)
+    assert torch.equal(fresh(both, 1, {}).factors[DOWN1].a, fresh(one, 1, {}).factors[DOWN1].a)
+    assert not torch.equal(fresh(both, 1, {}).factors[DOWN1].a, fresh(both, 2, {}).factors[DOWN1].a)
 
 
 def test_the_old_factors_are_fine_tuned_as_peft_and_adamw_would(make_base: MakeBase) -> None:

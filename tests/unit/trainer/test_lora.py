@@ -1,10 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
+from relora_trainer.dora import updated_row_norms
 from relora_trainer.errors import IncompatibleError
 from relora_trainer.factors import Factors
 from relora_trainer.lora import LoraModel
@@ -49,12 +51,82 @@ def test_logits_equal_those_of_peft(make_base: MakeBase, rslora: bool) -> None: 
         )
 
 
-def test_until_factors_are_set_the_base_is_unchanged(make_base: MakeBase) -> None:
+def dora_factors(model: LlamaForCausalLM) -> dict[str, Factors]:
+    """Return random factors with rows that gained 0.9 to 1.1."""
+    gained = {}
+    for name, pair in random_factors(model).items():
+        norms = updated_row_norms(model.get_parameter(f"{name}.weight").detach(), pair).float()
+        gained[name] = replace(pair, magnitude=norms * (0.9 + 0.2 * torch.rand_like(norms)))
+    return gained
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("training", [False, True])
+def test_dora_computes_and_learns_what_peft_does(make_base: MakeBase, dropout: float, *, training: bool) -> None:
+    ours, theirs = make_base(), make_base()
+    factors = dora_factors(ours)
+    config = LoraConfig(r=4, lora_alpha=6, use_dora=True, target_modules=TARGETS, lora_dropout=dropout)
+    peft_model = get_peft_model(theirs, config).train(training)
+    with torch.no_grad():
+        for name, pair in factors.items():
+            layer = peft_model.get_submodule(f"base_model.model.{name}")
+            layer.lora_A["default"].weight.copy_(pair.a)
+            layer.lora_B["default"].weight.copy_(pair.b)
+            layer.lora_magnitude_vector["default"].weight.copy_(pair.magnitude)
+    scaling = dict.fromkeys(factors, 1.5)
+    lora = LoraModel(ours, dict.fromkeys(factors, 4), dropout=dropout, use_dora=True)
+    lora.set_factors(factors, scaling)
+    ours.train(training)
+
+    logits = []
+    for model in (ours, peft_model):
+        torch.manual_seed(3)  # the same dropout
+        output = model(input_ids=INPUT, labels=INPUT)
+        output.loss.backward()
+        logits.append(output.logits.detach())
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
+    for name in factors:
+        layer = peft_model.get_submodule(f"base_model.model.{name}")
+        theirs_by_part = {
+            "lora_A": layer.lora_A["default"].weight,
+            "lora_B": layer.lora_B["default"].weight,
+            "lora_magnitude_vector": layer.lora_magnitude_vector["default"].weight,
+        }
+        for part, parameter in theirs_by_part.items():
+            mine = lora.parameters()[f"{name}.{part}"].grad
+            assert mine is not None
+            torch.testing.assert_close(mine, parameter.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_a_bare_model_is_the_base_and_is_adapted_again_afterwards(make_base: MakeBase) -> None:
+    model = make_base()
+    factors = dora_factors(model)
+    with torch.no_grad():
+        base = model(input_ids=INPUT).logits
+        lora = LoraModel(model, dict.fromkeys(factors, 4), use_dora=True)
+        lora.set_factors(factors)
+        adapted = model(input_ids=INPUT).logits
+        with lora.bare():
+            assert torch.equal(model(input_ids=INPUT).logits, base)
+        assert torch.equal(model(input_ids=INPUT).logits, adapted)
+    assert not torch.allclose(adapted, base, atol=1e-2)
+
+
+def test_factors_of_another_kind_are_refused(make_base: MakeBase) -> None:
+    model = make_base()
+    factors = dora_factors(model)
+    lora = LoraModel(model, dict.fromkeys(factors, 4))
+    with pytest.raises(ValueError, match="holds lora_A, lora_B, given are lora_A, lora_B, lora_magnitude_vector"):
+        lora.set_factors(factors)
+
+
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_until_factors_are_set_the_base_is_unchanged(make_base: MakeBase, *, use_dora: bool) -> None:
     model = make_base()
     with torch.no_grad():
         before = model(input_ids=INPUT).logits
-        LoraModel(model, {"model.layers.0.self_attn.q_proj": 4})
-        assert torch.equal(model(input_ids=INPUT).logits, before)
+        LoraModel(model, {"model.layers.0.self_attn.q_proj": 4}, use_dora=use_dora)
+        torch.testing.assert_close(model(input_ids=INPUT).logits, before, atol=0 if not use_dora else 1e-5, rtol=0)
 
 
 def test_setting_another_candidate_leaves_nothing_of_the_first(make_base: MakeBase) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
 from relora_trainer.errors import IntegrityError, NonFiniteError
-from relora_trainer.factors import Factors
+from relora_trainer.factors import Factors, named_tensors
 from relora_trainer.heads import Head
 from relora_trainer.items import Item, ItemSet
 from relora_trainer.lora import LoraModel
@@ -35,11 +35,13 @@ def copy_task(count: int = 48) -> ItemSet:
     return ItemSet(tuple(items), CHOICES, 0)
 
 
-def initial() -> dict[str, Factors]:
+def initial(*, use_dora: bool = False) -> dict[str, Factors]:
     generator = torch.Generator().manual_seed(1)
     return {
         name: Factors(
-            torch.randn(4, columns, generator=generator) * 0.1, torch.randn(rows, 4, generator=generator) * 0.1
+            torch.randn(4, columns, generator=generator) * 0.1,
+            torch.randn(rows, 4, generator=generator) * 0.1,
+            1.5 + torch.rand(rows, generator=generator) if use_dora else None,
         )
         for name, (rows, columns) in MODULES.items()
     }
@@ -55,15 +57,16 @@ def make_tuner(make_base: MakeBase) -> MakeTuner:
         micro_batch_size: int = 8,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
+        use_dora: bool = False,
     ) -> Tuner:
         model = make_base(dtype=dtype)
-        lora = LoraModel(model, dict.fromkeys(MODULES, 4), dropout=dropout)
+        lora = LoraModel(model, dict.fromkeys(MODULES, 4), dropout=dropout, use_dora=use_dora)
         return Tuner(
             model,
             lora,
             items or copy_task(),
             schedule,
-            initial=initial(),
+            initial=initial(use_dora=use_dora),
             batch_size=8,
             micro_batch_size=micro_batch_size,
             seed=seed,
@@ -110,18 +113,19 @@ def test_training_lowers_the_loss(make_tuner: MakeTuner) -> None:
     assert sum(s.loss for s in statistics[-5:]) < 0.5 * sum(s.loss for s in statistics[:5])
 
 
+@pytest.mark.parametrize("use_dora", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("interrupted_at", [0, 3, 6])
 def test_a_resumed_run_ends_with_the_same_bits(
-    make_tuner: MakeTuner, tmp_path: Path, interrupted_at: int, dtype: torch.dtype
+    make_tuner: MakeTuner, tmp_path: Path, interrupted_at: int, dtype: torch.dtype, *, use_dora: bool
 ) -> None:
-    straight = make_tuner(dtype=dtype)
+    straight = make_tuner(dtype=dtype, use_dora=use_dora)
     want = steps(straight, 9)
-    first = make_tuner(dtype=dtype)
+    first = make_tuner(dtype=dtype, use_dora=use_dora)
     before = steps(first, interrupted_at)
     first.save(tmp_path)
     steps(first, 2)  # what came after the save is lost
-    resumed = make_tuner(dtype=dtype)
+    resumed = make_tuner(dtype=dtype, use_dora=use_dora)
     torch.rand(17)  # the new process drew other random numbers
     assert resumed.restore(tmp_path)
     assert before + steps(resumed, 9 - interrupted_at) == want
@@ -152,6 +156,18 @@ def test_the_head_is_trained_and_held_by_the_anchor(make_classifier_tuner: MakeT
     tuner._anchor.add_gradient(2.0)
     assert head.grad is not None
     torch.testing.assert_close(head.grad, 2.0 * (head.detach() - start))
+
+
+def test_magnitudes_are_trained_and_anchored(make_tuner: MakeTuner) -> None:
+    tuner = make_tuner(use_dora=True)
+    steps(tuner, 3)
+    start = named_tensors(initial(use_dora=True))
+    moved = {name: parameter.detach() - start[name] for name, parameter in tuner._parameters.items()}
+    magnitudes = [change for name, change in moved.items() if name.endswith("lora_magnitude_vector")]
+    assert len(magnitudes) == len(MODULES)
+    assert all(change.abs().max() > 1e-3 for change in magnitudes)
+    everything = sum(float(change.square().sum()) for change in moved.values())
+    assert tuner.drift() == pytest.approx(everything**0.5, rel=1e-4)
 
 
 def test_without_the_random_state_the_bits_would_differ(make_tuner: MakeTuner, tmp_path: Path) -> None:
