@@ -53,6 +53,7 @@ HANDLED = frozenset(
 """Fields whose values are carried out."""
 INERT_WITHOUT_THEIR_SWITCH = frozenset(
     {
+        "bias",
         "corda_config",
         "ensure_weight_tying",
         "eva_config",
@@ -63,7 +64,8 @@ INERT_WITHOUT_THEIR_SWITCH = frozenset(
         "runtime_config",
     }
 )
-"""Fields that hold defaults, or take part in training only."""
+"""Fields that hold defaults, or take part in training only. What `bias` trained is told by the tensors: none where the
+base has no biases, as Llama."""
 
 ENGINE_LIMITS: Mapping[Engine, Mapping[str, str]] = {
     Engine.VLLM: {"use_dora": "DoRA", "modules_to_save": "replaced modules such as heads"},
@@ -92,7 +94,8 @@ TENSORS: Mapping[str, str] = {
     "save_embedding_layers=False if they are unchanged",
     r"\.(score|classifier)\.weight$": "it is a class head, which a task of kind CausalLM does not use: set task.kind "
     "to SequenceClassification",
-    r"\.bias$": "trained biases are not carried over; train the adapter with bias 'none'",
+    r"\.bias$": "trained biases are not carried over: PEFT loads them into the base itself, which would change the "
+    "bare base and every other adapter of a server; train the adapter with bias 'none'",
 }
 """Why a tensor beside those of the linear modules is not carried over, by a pattern of its name."""
 
@@ -158,13 +161,8 @@ def check_supported(config: Mapping[str, object], *, is_classifier: bool = False
             f"the adapter was initialised with {init!r}, which changes the base's weights; save it again with "
             "path_initial_model_for_weight_conversion"
         )
-    if config.get("bias", "none") != "none":
-        raise IncompatibleError(
-            f"the adapter trains biases (bias: {config['bias']!r}), which are not carried over; "
-            "train it with bias 'none'"
-        )
     for field, value in config.items():
-        if field in METADATA | HANDLED | INERT_WITHOUT_THEIR_SWITCH | {"bias"} or not value:
+        if field in METADATA | HANDLED | INERT_WITHOUT_THEIR_SWITCH or not value:
             continue
         named = f" ({', '.join(map(str, value))})" if isinstance(value, list) else ""
         reason = REASONS.get(field, "it is not known what it changes; remove it if it has no effect")

@@ -78,6 +78,7 @@ def edit_tensors(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]
         {"target_modules": r".*layers\.1\..*(up|gate)_proj"},
         {"target_modules": ["q_proj"], "layers_to_transform": [1]},
         {"target_modules": ["q_proj", "k_proj"], "exclude_modules": ["layers.0.self_attn.q_proj"]},
+        {"bias": "all"},  # Llama has none
         {"use_dora": True},
         {"use_dora": True, "use_rslora": True, "rank_pattern": {"down_proj": 2}},
     ],
@@ -217,7 +218,6 @@ def test_the_stored_precision_is_kept(folder: Path, make_base: MakeBase, tmp_pat
         ({"modules_to_save": ["score", "embed_tokens"]}, IncompatibleError, r"\(score, embed_tokens\)"),
         ({"modules_to_save": "embed_tokens"}, IncompatibleError, r"\(embed_tokens\)"),
         ({"target_parameters": ["experts.gate_up_proj"]}, IncompatibleError, "MoE"),
-        ({"bias": "all"}, IncompatibleError, "biases"),
         ({"lora_bias": True}, IncompatibleError, "lora_bias"),
         ({"a_field_of_the_future": True}, IncompatibleError, "a_field_of_the_future"),
         ({"auto_map": {"AutoModel": "x.y"}}, IntegrityError, "auto_map"),
