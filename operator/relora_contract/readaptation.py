@@ -366,6 +366,13 @@ class Readaptation(Model):
         return self.strategy or DEFAULT_STRATEGY
 
 
+_OF_A_STEP: Mapping[str, frozenset[str]] = {
+    "fuse": frozenset({"granularity", "search_budget", "alpha", "beta", "anchor_strong", "anchor_weak"}),
+    "recover": frozenset({"epochs", "recover_fraction", "learning_rate", "min_learning_rate", "batch_size"}),
+}
+"""Settings of a plan that only strategies with this step use: the anchor holds what `fuse` made."""
+
+
 class Plan(Model):
     """A Readaptation with every default filled in: what the trainer carries out and the request digest covers."""
 
@@ -402,7 +409,9 @@ class Plan(Model):
 
 
 def plan(readaptation: Readaptation) -> Plan:
-    """Fill in the defaults."""
+    """Fill in the defaults. A setting that the strategy does not use keeps its own, so that it changes no digest."""
+    steps = STEPS[readaptation.strategy or Strategy.RELORA]
+    unused = {name for step, names in _OF_A_STEP.items() if step not in steps for name in names}
     search = readaptation.search or Search()
     tuning = readaptation.tuning or Tuning()
     chosen = {
@@ -422,4 +431,5 @@ def plan(readaptation: Readaptation) -> Plan:
         "min_learning_rate": tuning.min_learning_rate,
         "batch_size": tuning.batch_size,
     }
-    return Plan.model_validate({name: value for name, value in chosen.items() if value is not None})
+    used = {name: value for name, value in chosen.items() if value is not None and name not in unused}
+    return Plan.model_validate(used)

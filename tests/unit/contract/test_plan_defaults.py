@@ -33,7 +33,7 @@ def test_every_default_is_documented() -> None:
 def test_given_values_win_also_when_they_are_zero() -> None:
     given = Readaptation.model_validate(
         {
-            "strategy": "PortLLM",
+            "strategy": "ReLoRA",
             "refine": "Always",
             "seed": 0,
             "search": {"alpha": {"min": "-1", "max": "0"}},
@@ -41,9 +41,50 @@ def test_given_values_win_also_when_they_are_zero() -> None:
         }
     )
     made = plan(given)
-    assert (made.strategy, made.refine, made.seed) == (Strategy.PORTLLM, Refine.ALWAYS, 0)
+    assert (made.strategy, made.refine, made.seed) == (Strategy.RELORA, Refine.ALWAYS, 0)
     assert (made.alpha.min, made.alpha.max, made.anchor_weak) == ("-1", "0", "0")
     assert made.search_budget == Plan().search_budget
+
+
+SEARCH: dict[str, object] = {
+    "granularity": "PerModule",
+    "budget": 9,
+    "alpha": {"min": "0", "max": "2"},
+    "beta": {"min": "1", "max": "2"},
+}
+ANCHORS: dict[str, object] = {"anchorStrong": "1", "anchorWeak": "2"}
+TRAINING: dict[str, object] = {
+    "epochs": 7,
+    "recoverFraction": "0.7",
+    "learningRate": "7e-4",
+    "minLearningRate": "7e-5",
+    "batchSize": 7,
+}
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize(
+    ("group", "settings", "users"),
+    [
+        ("search", SEARCH, {Strategy.RELORA}),
+        ("search", {"validationSamples": 17}, set(Strategy)),  # where the monitor examples begin
+        ("tuning", ANCHORS, {Strategy.RELORA}),
+        ("tuning", TRAINING, set(Strategy) - {Strategy.PORTLLM}),
+    ],
+)
+def test_only_what_the_strategy_uses_is_planned(
+    group: str, settings: dict[str, object], users: set[Strategy], strategy: Strategy
+) -> None:
+    default = plan(Readaptation(strategy=strategy))
+    for name, value in settings.items():
+        given = Readaptation.model_validate({"strategy": strategy, group: {name: value}})
+        assert (plan(given) != default) is (strategy in users), name
+
+
+def test_every_setting_is_planned_for_the_default_strategy() -> None:
+    settings = {"search": {**SEARCH, "validationSamples": 17}, "tuning": {**ANCHORS, **TRAINING}}
+    made = plan(Readaptation.model_validate({**settings, "refine": "Always", "seed": 5}))
+    assert [name for name in Plan.model_fields if getattr(made, name) == getattr(Plan(), name)] == ["strategy"]
 
 
 @pytest.mark.parametrize(
