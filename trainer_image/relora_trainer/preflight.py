@@ -90,6 +90,30 @@ def check_tokenizers(old: Path, new: Path) -> None:
             raise IncompatibleError(f"the tokenizers differ in {part!r} of tokenizer.json")
 
 
+def chat_template_warnings(task: Task, old: Path, new: Path) -> list[str]:
+    """Compare the chat templates of two base folders, if the task is a chat.
+
+    Another template is no reason to refuse: it is the new base's, and training learns it.
+
+    Raises:
+        IntegrityError: A tokenizer_config.json is damaged.
+    """
+    if task.messages is None or _chat_template(old) == _chat_template(new):
+        return []
+    told = (
+        "the chat templates of the two bases differ: the old adapter was trained on prompts in the form of the old one"
+    )
+    return [f"{told}, and is asked in that of the new one on the new base"]
+
+
+def _chat_template(base: Path) -> object:
+    """Return the template as it is stored: in a file of its own, or in the older place."""
+    if (base / "chat_template.jinja").is_file():
+        return (base / "chat_template.jinja").read_text(encoding="utf-8", errors="replace")
+    stored = base / "tokenizer_config.json"
+    return read_json(stored).get("chat_template") if stored.is_file() else None
+
+
 def _vocabulary(tokenizer: Mapping[str, object]) -> dict[str, object]:
     model = tokenizer.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None

@@ -27,7 +27,7 @@ from relora_trainer.hardware import conditions, machine
 from relora_trainer.heads import Head
 from relora_trainer.outcomes import Outcome
 from relora_trainer.placement import choose_placement
-from relora_trainer.preflight import check_bases, check_metrics, check_task
+from relora_trainer.preflight import chat_template_warnings, check_bases, check_metrics, check_task
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
 from relora_trainer.session import Session, open_session
 from relora_trainer.standing import reading_of, reference_of
@@ -109,8 +109,12 @@ class Readapting:
         return self._open(self.context.readaptation.target_base)
 
     @property
-    def _power_warnings(self) -> list[str]:
-        return power_warnings(self.item.gates, len(self.parts.gate), strategy=self.item.plan.strategy)
+    def _warnings(self) -> list[str]:
+        """What the first step says of the request itself."""
+        request, item = self.context.readaptation, self.item
+        bases = self.workspace.base(request.source_base), self.workspace.base(request.target_base)
+        power = power_warnings(item.gates, len(self.parts.gate), strategy=item.plan.strategy)
+        return [*power, *chat_template_warnings(item.task, *bases)]
 
     def _open(self, base: BaseRef) -> Session:
         with self.context.stopwatch.part("load"):
@@ -159,7 +163,7 @@ class Readapting:
             return reference_of(self.context.reports)
         rank, labels = self.adapter.rank, [example.label for example in self.parts.gate]
         check_sample(self.item.gates, labels)
-        for warning in self._power_warnings:
+        for warning in self._warnings:
             LOG.warning("%s", warning)
         LOG.info("measuring the old adapter of rank %d on its own base, on %d test examples", rank, len(labels))
         session = self._open(self.context.readaptation.source_base)
@@ -211,7 +215,7 @@ class Readapting:
             quality=[measure(metric, outcomes) for metric in self.item.task.metrics],
             gates=evidence,
             split_use=use,
-            warnings=self._power_warnings if self.is_first else [],
+            warnings=self._warnings if self.is_first else [],
         )
 
     def publish(self, folder: Path, kind: ArtifactKind, provenance: Provenance | None = None) -> ArtifactRef:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from relora_contract.readaptation import Gate, Message, Metric, Task
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
-from relora_trainer.preflight import check_bases, check_metrics, check_task
+from relora_trainer.preflight import chat_template_warnings, check_bases, check_metrics, check_task
 
 Json = dict[str, Any]
 
@@ -117,3 +117,28 @@ def test_a_missing_tokenizer_is_an_integrity_error(tmp_path: Path) -> None:
     (new / "tokenizer.json").unlink()
     with pytest.raises(IntegrityError, match=r"no tokenizer\.json"):
         check_bases(old, new)
+
+
+CHAT = Task(kind="CausalLM", messages=[Message(role="user", content="{text}")], completion_field="label")
+PLAIN = Task(kind="CausalLM", prompt_template="{text}", completion_field="label")
+TEMPLATE, OTHER = "{{ messages[0].content }}", "<s>{{ messages[0].content }}"
+
+
+def _in_a_file(base: Path, template: str) -> None:
+    (base / "chat_template.jinja").write_text(template)
+
+
+def _in_the_configuration(base: Path, template: str) -> None:
+    (base / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+
+
+@pytest.mark.parametrize("store", [_in_a_file, _in_the_configuration])
+def test_another_chat_template_is_told(tmp_path: Path, store: Callable[[Path, str], None]) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    store(old, TEMPLATE)
+    _in_a_file(new, TEMPLATE)
+    assert chat_template_warnings(CHAT, old, new) == []
+    _in_a_file(new, OTHER)
+    (warning,) = chat_template_warnings(CHAT, old, new)
+    assert "chat templates of the two bases differ" in warning
+    assert chat_template_warnings(PLAIN, old, new) == []

@@ -261,6 +261,7 @@ def test_a_chat_is_asked_in_the_form_of_the_bases_template(
         "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}</s>{% else %}:{% endif %}{% endfor %}"
     )
     laptop = Laptop(tmp_path, make_base(), tokenizer)
+    (laptop.root / "r2" / "chat_template.jinja").write_text(f"{tokenizer.chat_template}{{# the release's own #}}")
     messages = [{"role": "user", "content": "{text}"}]
     laptop.run(
         task={"kind": "CausalLM", "messages": messages, "completionField": "label", "choices": list(WORDS)},
@@ -269,6 +270,7 @@ def test_a_chat_is_asked_in_the_form_of_the_bases_template(
     artifact = laptop.report("port").artifact
     assert artifact is not None
     manifest = json.loads(Path(artifact.uri.removeprefix("file://")).read_text())
+    assert any("chat templates" in warning for warning in laptop.report("port").warnings)
     colon = tokenizer(":", add_special_tokens=False)["input_ids"]
     assert all(fingerprint["prompt"][-1:] == colon for fingerprint in manifest["fingerprints"])
 
