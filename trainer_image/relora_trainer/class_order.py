@@ -48,6 +48,6 @@ def check_class_order(outcomes: Sequence[Outcome], classes: Sequence[str]) -> No
     more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
     right = sum(outcome.correct for outcome in outcomes)
     raise ConfigurationError(
-        f"task.choices are not in the order of the head's rows: on its own base the old adapter is right on {right} of "
-        f"{len(outcomes)} test examples, and on {right + better - worse} with {', '.join(places)}{more}"
+        f"task.choices seem not to be in the order of the head's rows: on its own base the old adapter is right on "
+        f"{right} of {len(outcomes)} test examples, and on {right + better - worse} with {', '.join(places)}{more}"
     )

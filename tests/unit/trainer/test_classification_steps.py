@@ -118,6 +118,18 @@ def test_a_strategy_without_search_trains_the_old_head_or_a_new_one(classifier: 
     assert Verdict.PASSED in [report.verdict for report in reports], [report.quality for report in reports]
 
 
+def test_the_coefficients_of_each_module_are_fitted_through_the_head(classifier: Laptop) -> None:
+    readaptation = {
+        "search": {"granularity": "PerModule", "budget": 8},
+        "tuning": {"batchSize": 8, "epochs": 12, "learningRate": "1e-3"},
+    }
+    assert run(classifier, gates=[{"metric": "Loss", "threshold": "0"}], readaptation=readaptation) is ExitCode.DONE
+    fit = classifier.report("fuse").module_fit
+    assert fit is not None
+    assert len({pair.beta for pair in fit.coefficients.values()}) > 1
+    assert float(fit.loss) < float(classifier.report("fuse").probes[0].loss)
+
+
 def test_changed_gates_judge_the_stored_outcomes_again(classifier: Laptop) -> None:
     run(classifier)
     first = classifier.report("port")
@@ -157,7 +169,7 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, Any], ExitCode, str]] =
         lambda _: None,
         {"choices": ["high", "low"]},
         ExitCode.CONFIGURATION,
-        r"not in the order of the head's rows: .* 'low' at 0, 'high' at 1",
+        r"seem not to be in the order of the head's rows: .* 'low' at 0, 'high' at 1",
     ),
     "no head in the file": (
         lambda root: edit_head(root, lambda tensors: tensors.pop(HEAD)),

@@ -10,7 +10,7 @@ import pytest
 
 from relora_contract.digests import hex_part
 from relora_contract.readaptation import Strategy
-from relora_contract.report import Coefficients, ModuleFit, Step, StepOutcome, StepReport
+from relora_contract.report import Coefficients, ModuleFit, SplitUse, Step, StepOutcome, StepReport
 from relora_contract.request import ReadaptationRequest
 from relora_trainer.page.document import page, picture
 from relora_trainer.page.modules import module_grid
@@ -123,6 +123,14 @@ def test_steps_that_were_not_needed_are_named(request_: ReadaptationRequest, rep
     skipped = reports["refine"].model_copy(update={"outcome": StepOutcome.SKIPPED})
     text = Read(page(request_, {**reports, "refine": skipped})).text
     assert "Not needed after the gate was passed: refine" in text
+
+
+def test_other_uses_of_the_test_examples_are_shown_where_they_were_recorded(
+    request_: ReadaptationRequest, reports: Reports, html: str
+) -> None:
+    assert "other requests" not in Read(html).text
+    used = reports["port"].model_copy(update={"split_use": SplitUse(readings=31, requests=7)})
+    assert "31, of 7 other requests" in Read(page(request_, {**reports, "port": used})).text
 
 
 def test_coefficients_of_modules_are_shown(request_: ReadaptationRequest, reports: Reports) -> None:

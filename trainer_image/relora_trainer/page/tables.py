@@ -8,7 +8,7 @@ from pydantic.types import JsonValue
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part
 from relora_contract.readaptation import Gate
-from relora_contract.report import GateEvidence, MetricValue, Step, StepReport
+from relora_contract.report import GateEvidence, MetricValue, SplitUse, Step, StepReport
 from relora_contract.request import ReadaptationItem, ReadaptationRequest
 from relora_store.sizes import human_size
 
@@ -96,7 +96,7 @@ def gates_table(judged: Mapping[Step, StepReport]) -> Table:
     """Return the evidence of every gate after every step."""
     header = (
         *("step", "metric", "verdict", "value (95 %)", "old pair", "difference", "maxRegression", "threshold"),
-        *("gained", "lost", "level", "examples", "needed"),
+        *("gained", "lost", "level", "examples", "needed", "other uses of the test file"),
     )
     rows = tuple(
         (
@@ -113,6 +113,7 @@ def gates_table(judged: Mapping[Step, StepReport]) -> Table:
             number(gate.level),
             str(gate.count),
             _count(gate.items_needed),
+            _uses(report.split_use),
         )
         for step, report in judged.items()
         for gate in report.gates
@@ -231,6 +232,11 @@ def _gate(gate: Gate) -> str:
 
 def _setting(value: JsonValue) -> str:
     return f"{value['min']} to {value['max']}" if isinstance(value, dict) else str(value)
+
+
+def _uses(use: SplitUse | None) -> str:
+    """Return how often other gates were asked on the same examples; empty where it was not recorded."""
+    return "" if use is None else f"{use.readings}, of {use.requests} other requests"
 
 
 def _count(value: int | None) -> str:
