@@ -59,7 +59,6 @@ SETTINGS: dict[RcKeyType, object] = {
     "font.size": 9,
     "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "hatch.color": PAPER,
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.5,

@@ -96,7 +96,7 @@ def gates_table(judged: Mapping[Step, StepReport]) -> Table:
     """Return the evidence of every gate after every step."""
     header = (
         *("step", "metric", "verdict", "value (95 %)", "old pair", "difference", "maxRegression", "threshold"),
-        *("gained", "lost", "level", "examples", "needed", "other uses of the test file"),
+        *("gained", "lost", "level", "examples", "needed", "other readings"),
     )
     rows = tuple(
         (
