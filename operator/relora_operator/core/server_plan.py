@@ -63,8 +63,6 @@ class Situation(Position):
     """A set is on its way to the server's other target: here no other one begins."""
     split_to: str | None = None
     """The release to which it may move without the members that did not pass."""
-    shared: frozenset[str] = frozenset()
-    """Names that the other target serves too: there is recorded what that one serves."""
 
 
 def served_release(snapshot: ServerSnapshot) -> str:
@@ -260,8 +258,7 @@ def _next_set(situation: Situation, rollout: Rollout) -> ServingSet | None:
     """Return the set that is wanted: on the newest base that all members have, else on the present one."""
     if situation.snapshot.server.spec.suspend or situation.waits:
         return None
-    recording = [member for member in situation.members if member.served_name not in situation.shared]
-    if situation.live is not None and rollout.current is not None and not settled(situation.live, recording):
+    if situation.live is not None and rollout.current is not None and not settled(situation.live, situation.members):
         return None
     same_base = _same_base(situation, rollout)
     upgrade = _upgrade(situation, rollout)

@@ -162,7 +162,6 @@ def _carried_on(position: Position, record: FallbackSet, names: frozenset[str], 
         members=tuple(member for member in position.members if member.served_name in names),
         now=position.now,
         waits=waits,
-        shared=_held(position.live),
     )
     sets = advanced(situation, sets)
     return Fallback(rollout=sets, problem=sets.problem)

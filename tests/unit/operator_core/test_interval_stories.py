@@ -1,5 +1,7 @@
 """Changes of a serving set on one base that wait for one another, played in memory."""
 
+from dataclasses import replace
+
 from fleet.builders import digest, make_binding, make_release, make_server
 from fleet.stories import fails_in, served, split, split_fleet
 from fleet.world import World
@@ -75,6 +77,18 @@ def test_a_set_that_the_workload_lost_is_put_back_at_once() -> None:
     world.settle().add_target().live_on()
 
     assert served(world) == before
+
+
+def test_whoever_joins_those_who_stay_behind_waits_for_nothing_there() -> None:
+    world = split_fleet("alpha", "beta", minIntervalSeconds=1800).add(make_release("r2", "r1", minutes=10))
+    nobody = {"replicas": 0, "total_replicas": 0, "updated_replicas": 0, "available_replicas": 0}
+    world.target("old").view = replace(world.target("old").view, **nobody)
+    world.live_on(fails_in("beta")).wait(seconds=INTERVAL_SECONDS).live_on(fails_in("beta"))
+    assert world.condition(world.server(), "UpToDate") == "False/FallbackUnavailable"
+
+    world.add(make_binding("new", namespace="beta").on_server().build()).settle().roll_out().settle()
+
+    assert '"beta.new"' in str(world.target("old").view.serving_set)
 
 
 def test_those_who_stay_behind_wait_for_nothing() -> None:

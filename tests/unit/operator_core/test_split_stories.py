@@ -289,6 +289,34 @@ def test_the_time_of_the_members_begins_when_nothing_holds_the_release_back() ->
     assert world.condition(world.server(), "UpToDate") == "False/Split"
 
 
+def test_of_the_two_workloads_only_one_is_rolled_out_at_a_time() -> None:
+    world = after_the_deadline(straggling())
+    before = world.target().view.serving_set
+    world.add(make_binding("new", namespace="alpha").on_server().build()).settle()
+    assert world.target().view.serving_set == before
+    world.roll_out("old").settle()
+    assert '"release":"r2"' in str(world.target().view.serving_set)
+
+    world = straggling()
+    world.add(make_binding("new", namespace="beta").on_server().build()).settle()
+    assert '"beta.new"' in str(world.target().view.serving_set)
+    after_the_deadline(world)
+    assert world.target("old").view.serving_set is None
+    world.roll_out().settle()
+    assert '"beta.classifier"' in str(world.target("old").view.serving_set)
+
+
+def test_whoever_stays_behind_keeps_the_seat_on_a_full_server() -> None:
+    world = split()
+    spec = world.server().spec.model_copy(update={"max_adapters": 2})
+    world.add(world.server().model_copy(update={"spec": spec}))
+    world.add(make_binding("early", namespace="alpha", minutes=-5).on_server().build()).live_on(fails_in("beta"))
+
+    assert world.condition(world.binding("early", "alpha"), "Ready") == "False/ServerFull"
+    assert beside(world).served_names == ["beta.classifier"]
+    assert world.condition(world.binding(namespace="beta"), "Ready") == "True/Promoted"
+
+
 def test_a_suspended_server_moves_nobody_when_the_deadline_is_over() -> None:
     world = straggling()
     spec = world.server().spec.model_copy(update={"suspend": True})
