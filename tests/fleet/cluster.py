@@ -17,6 +17,7 @@ from typing_extensions import override
 from fleet.builders import make_binding, make_release, make_server
 from fleet.exploration import Event
 from fleet.jobs import Script, SimJob, all_pass, exits, gate_says, run
+from fleet.stories import fails_in
 from fleet.world import MANY, NotSettledError, SimTarget, World
 from relora_contract.api.server import CandidateSet
 from relora_contract.report import Verdict
@@ -104,6 +105,14 @@ def splitting_fleet(*members: str) -> Cluster:
     fallback = {"kind": "Deployment", "name": "old"}
     upgrade = {"stragglers": "Split", "fallbackTargetRef": fallback, "deadlineSeconds": BACKOFF_SECONDS}
     return _on_servers(dict.fromkeys(members, "one"), {"one": upgrade})
+
+
+def split_in_two(straggler: str, *others: str) -> Cluster:
+    """Return a fleet whose server has moved to the second release without one of its members."""
+    world = splitting_fleet(straggler, *others)
+    fails = fails_in(f"team-{straggler}")
+    world.add(make_release("r2", "r1", minutes=10)).live_on(fails).wait(seconds=BACKOFF_SECONDS).live_on(fails)
+    return world
 
 
 def _on_servers(members: Mapping[str, str], upgrades: Mapping[str, dict[str, object]]) -> Cluster:

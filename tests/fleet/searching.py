@@ -108,6 +108,24 @@ def ready_is_never_false(before: World, after: World) -> None:
         assert any(served == pair or arriving for served, arriving in seen)
 
 
+def served_where_the_status_says(before: World, after: World) -> None:
+    """Each name has one place to be asked at, the fallback or the main target, and is served there."""
+    for key, server in after.servers.items():
+        fallback = server.status.fallback
+        asked = set(fallback.served_names) if fallback is not None else set()
+        main, beside = (
+            {one.name for one in target.serving.adapters}
+            if target is not None and target.serving is not None
+            else set()
+            for target in (
+                after.targets.get((key.namespace, server.spec.target_ref.name)),
+                after.targets.get((key.namespace, fallback.target_name)) if fallback is not None else None,
+            )
+        )
+        assert asked <= beside
+        assert names_served(before, before.servers[key]) - asked <= main
+
+
 def nothing_begins_while_halted(before: World, after: World) -> None:
     """While a release is halted no Job of it starts, and no server and no binding moves to it."""
     then, now = before.releases.get("r2"), after.releases.get("r2")

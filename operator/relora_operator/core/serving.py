@@ -161,7 +161,8 @@ def _sight(server: AdapterServer, live: ServingSet | None, name: str) -> _Sight:
 
 
 def _may_stay(server: AdapterServer, members: tuple[Member, ...]) -> frozenset[str]:
-    if reason_of(server.status.conditions, ServerConditionType.STALLED) is Reason.FALLBACK_UNAVAILABLE:
+    stalled = reason_of(server.status.conditions, ServerConditionType.STALLED)
+    if not server.spec.effective_upgrade.splits or stalled is Reason.FALLBACK_UNAVAILABLE:
         return frozenset()
     return may_stay(server, frozenset(member.served_name for member in members))
 

@@ -8,7 +8,7 @@ from traceback import extract_tb
 import pytest
 
 from fleet.builders import make_binding, make_release
-from fleet.cluster import FAILS, PASSES, STICKS, small_fleet
+from fleet.cluster import FAILS, PASSES, STICKS, small_fleet, split_in_two, splitting_fleet
 from fleet.exploration import Event
 from fleet.searching import (
     accepted_failures,
@@ -19,14 +19,20 @@ from fleet.searching import (
     on_r2,
     release_comes,
     search,
+    served_where_the_status_says,
     what_passed_is_kept,
     with_canary,
     withdrawal_of,
 )
 from fleet.world import World
 from relora_contract.api.meta import Condition
+from relora_contract.api.release import BaseModelRelease
+from relora_contract.serving import ServingSet
 from relora_operator.core.conditions import Wanted, merged
 from relora_operator.core.rollout import Rollout
+from relora_operator.core.server_plan import Position
+from relora_operator.core.serving_sets import live_set
+from relora_operator.core.split import _staying
 from relora_operator.core.times import timestamp
 
 CORE = "relora_operator.core"
@@ -92,6 +98,28 @@ def a_withdrawal_after_a_newer_release_has_passed() -> None:
             yield Event("the server is let go", lambda world: world.add(free), people=True)
 
     search(fleet, withdrawal_of("r2"), let_go, outcomes={}, rules=(what_passed_is_kept,))
+
+
+def a_split() -> None:
+    comes, rules = release_comes("r2", "r1"), (served_where_the_status_says,)
+    search(splitting_fleet("x", "y"), comes, outcomes={"x": (FAILS,)}, rules=rules)
+
+
+def a_return_after_a_split() -> None:
+    comes, rules = release_comes("r3", "r2"), (served_where_the_status_says,)
+    search(split_in_two("x", "y"), comes, outcomes={}, rules=rules)
+
+
+def _hasty(position: Position, rollout: Rollout, due: BaseModelRelease | None) -> frozenset[str]:
+    """As `_staying`, but a name is given up as soon as it is written to the main target."""
+    record, current = position.snapshot.server.status.fallback, rollout.current
+    if record is None or current is None or record.release_name == current.release_name:
+        return _staying(position, rollout, due)
+    return frozenset(record.served_names) - _names(position.live)
+
+
+def _names(live: ServingSet | None) -> frozenset[str]:
+    return frozenset(adapter.name for adapter in live.adapters) if live is not None else frozenset()
 
 
 def _always_now(before: list[Condition], wanted: list[Wanted], generation: int, now: datetime) -> list[Condition]:
@@ -172,6 +200,12 @@ DEFECTS = {
         lambda *_: False,
         a_withdrawal_after_a_newer_release_has_passed,
         "what_passed_is_kept",
+    ),
+    "the main target moves before the fallback serves": Defect(
+        "split._serving", lambda _, target: _names(live_set(target)), a_split, "served_where_the_status_says"
+    ),
+    "the fallback gives a name up before the main target serves it": Defect(
+        "split._staying", _hasty, a_return_after_a_split, "served_where_the_status_says"
     ),
     "a status is written at rest": Defect("binding.merged", _always_now, a_release, "is_a_good_end"),
 }
