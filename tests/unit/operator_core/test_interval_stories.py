@@ -81,8 +81,9 @@ def test_a_set_that_the_workload_lost_is_put_back_at_once() -> None:
 
 def test_whoever_joins_those_who_stay_behind_waits_for_nothing_there() -> None:
     world = split_fleet("alpha", "beta", minIntervalSeconds=1800).add(make_release("r2", "r1", minutes=10))
-    nobody = {"replicas": 0, "total_replicas": 0, "updated_replicas": 0, "available_replicas": 0}
-    world.target("old").view = replace(world.target("old").view, **nobody)
+    world.target("old").view = replace(
+        world.target("old").view, replicas=0, total_replicas=0, updated_replicas=0, available_replicas=0
+    )
     world.live_on(fails_in("beta")).wait(seconds=INTERVAL_SECONDS).live_on(fails_in("beta"))
     assert world.condition(world.server(), "UpToDate") == "False/FallbackUnavailable"
 
