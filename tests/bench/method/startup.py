@@ -8,8 +8,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.method.chain import Chain, open_chain
@@ -29,22 +30,35 @@ _SHARE = 25.0
 
 
 def rows(chain: Chain, rounds: int) -> Iterator[Row]:
-    """Yield the second start as a share of the first."""
+    """Yield the second start as a share of the first, then the same without the imports, which every process pays."""
     digest = digest_of_uri(Filesystems(), f"file://{chain.new}").digest
-    firsts, shares = [], []
+    found = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="relora-bench-") as folder:
-            first, second = (seconds(partial(_start, chain, folder, digest)) for _ in range(2))
-        firsts.append(first)
-        shares.append(100 * second / first)
-    yield observed("start-up of the first adapter of a base", firsts, "s")
+            found.append((_start(chain, folder, digest), _start(chain, folder, digest)))
+    yield observed("start-up of the first adapter of a base", [first.seconds for first, _ in found], "s")
+    shares = [100 * second.seconds / first.seconds for first, second in found]
     share = at_most("start-up of the second on the warm base, of the first's", statistics.median(shares), _SHARE, "%")
     yield with_interval(share, shares)
+    imports = [second.seconds - second.imported for _, second in found]
+    yield observed("the interpreter and the imports in the second start", imports, "s")
+    imported = [100 * second.imported / first.imported for first, second in found]
+    yield observed("start-up of the second without them, of the first's", imported, "%")
 
 
-def _start(chain: Chain, folder: str, digest: str) -> None:
+@dataclass(frozen=True)
+class Start:
+    """One start: the whole process, and what it took after its imports."""
+
+    seconds: float
+    imported: float
+
+
+def _start(chain: Chain, folder: str, digest: str) -> Start:
     command = [sys.executable, "-m", "bench.method.startup", chain.task_name, chain.update, folder, digest]
-    subprocess.run(command, check=True, capture_output=True)
+    begun = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Start(time.perf_counter() - begun, float(done.stdout))
 
 
 def main(task: str, update: str, folder: Path, digest: str) -> None:
@@ -58,4 +72,5 @@ def main(task: str, update: str, folder: Path, digest: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+    task, update, folder, digest = sys.argv[1:]
+    print(seconds(lambda: main(task, update, Path(folder), digest)))

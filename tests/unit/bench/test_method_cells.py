@@ -9,6 +9,7 @@ from bench.method.answers import mean_of, over_seeds, points
 from bench.method.cells import Answer, Cell, Found, Recipe, Shelf, recipe
 from bench.method.cellset import CellSet
 from bench.method.chain import HARD, MILD, Chain
+from bench.method.plots import panels
 from bench.method.variants import ABLATIONS, END, GATES, PORT, READY, RELORA, SCRATCH, Key, order, readaptation
 from bench.results import Row
 from relora_contract.readaptation import plan
@@ -128,6 +129,19 @@ def test_the_rows_compare_the_cells() -> None:
     assert found["final loss, ReLoRA − ReLoRA with no anchor, 2 tasks, 2 pairs"].value == 0
     assert found["search, full-probe equivalents, 4 searches"].value == 4
     assert found["loss at the pair found, ours − grid search's, in standard errors, 2 tasks"].met
+
+
+def test_every_plot_finds_its_rows() -> None:
+    names = list(rows(ALL))
+    wanted = [
+        begin
+        for every in panels(["toy", "toy2"]).values()
+        for panel in every
+        for begins in panel.series.values()
+        for begin in begins
+        if not (MILD in begin and "accuracy" in begin)  # on the mild update no variant goes to its end
+    ]
+    assert [begin for begin in wanted if not any(name.startswith(begin) for name in names)] == []
 
 
 def test_an_unfinished_run_has_the_rows_of_what_is_there() -> None:
