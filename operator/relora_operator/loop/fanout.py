@@ -6,13 +6,14 @@ change is passed on only when it touches what the other side reads. Too few woul
 
 from collections.abc import Iterator
 
-from relora_contract.api.binding import AdapterBinding
+from relora_contract.api.binding import AdapterBinding, BindingConditionType
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease, ReleaseConditionType
 from relora_contract.api.server import AdapterServer, ServerConditionType
 from relora_operator.core.actions import Key
-from relora_operator.core.conditions import holds
+from relora_operator.core.conditions import holds, reason_of
 from relora_operator.core.observed import NamespaceView, TargetView
+from relora_operator.core.reasons import REGISTRY
 from relora_operator.kube.parse_jobs import JobRecord, PodRecord
 from relora_operator.kube.parse_targets import TargetRecord
 from relora_operator.loop.cache import Change, ObjectId
@@ -134,9 +135,18 @@ def _of_binding(state: State, binding: AdapterBinding, other: AdapterBinding | N
     if server is None:
         return
     yield Key("AdapterServer", *server)
-    if other is None or other.spec != binding.spec:
+    if other is None or other.spec != binding.spec or _held_by(other) != _held_by(binding):
         for member in state.bindings.find("server", server):
             yield binding_key(member)
+
+
+def _held_by(binding: AdapterBinding) -> str | None:
+    """Return why a binding without a pair for its next release stays so: its neighbours tell that it blocks them."""
+    conditions, candidate = binding.status.conditions, binding.status.candidate
+    told = reason_of(conditions, BindingConditionType.UP_TO_DATE)
+    if told is None or holds(conditions, BindingConditionType.UP_TO_DATE) or not REGISTRY[told].terminal:
+        return None
+    return None if candidate is not None and candidate.adapter is not None else told
 
 
 def _of_server(state: State, server: AdapterServer, other: AdapterServer | None) -> Iterator[Key]:

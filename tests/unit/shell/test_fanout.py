@@ -77,6 +77,25 @@ async def test_a_bindings_status_concerns_its_release_and_server_but_not_its_nei
     assert await world.queued() == {ONE, R1, R2, SERVER}
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"conditions": [TOLD]}, False),
+        ({"conditions": [TOLD | {"reason": "GateFailed"}]}, True),
+        ({"conditions": [TOLD | {"reason": "ServerBlocked"}], "candidate": CANDIDATE | {"adapter": ADAPTER}}, False),
+    ],
+)
+async def test_a_binding_that_keeps_its_server_back_for_good_concerns_its_neighbours(
+    world: World, *, status: dict[str, Any], told: bool
+) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(BINDINGS, {**binding("one"), "status": status}, version=2)
+
+    assert (TWO in await world.queued()) is told
+
+
 async def test_a_bindings_spec_concerns_its_neighbours_on_the_server(world: World) -> None:
     world.fill()
     await world.settle()
