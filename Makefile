@@ -27,7 +27,7 @@ export OMP_NUM_THREADS ?= 1
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help venv lock generate check lint types imports fast-tests every-state test integration interruptions e2e \
-	cluster-up cluster-down demo demo-down bench-fleet bench-method bench-plan
+	cluster-up cluster-down demo demo-down bench-fleet bench-method bench-plan recordings
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ bench-fleet: $(STAMP) ## move a fleet of N bindings to a new base and measure wh
 
 bench-plan: $(STAMP) ## how long kubectl relora plan takes for N bindings (5000)
 	PYTHONPATH=tests $(BIN)/python -m plugin.bench $(or $(N),5000)
+
+recordings: $(STAMP) ## make the docs' pictures of kubectl relora from a real operator on a real API server
+	PYTHONPATH=tests $(BIN)/python -m recordings
 
 bench-method: $(STAMP) $(BENCH_STAMP) ## what the method costs and brings beside its peers; QUICK=1 for the short form
 	OMP_NUM_THREADS=$(THREADS) PYTHONPATH=tests $(BIN)/python -m bench.method --form $(if $(QUICK),quick,full)

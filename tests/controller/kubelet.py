@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from controller.api import Api, ApiError, Document
 from relora_contract.digests import sha256_digest
@@ -15,6 +15,9 @@ _BEAT_SECONDS = 10
 
 Ending = Callable[[str, Document], tuple[int, Document]]
 """From step and request to exit code and notification (without the request's digest)."""
+
+Lasting = Callable[[str, Document], float]
+"""From step and request to the seconds that the step runs."""
 
 
 def artifact_of(step: str, request_digest: str) -> str:
@@ -61,13 +64,18 @@ def ready_status() -> Document:
     return {"phase": "Running", "conditions": [ready]}
 
 
-def container_status(step: str, request: Document, code: int, notification: Document) -> Document:
-    """Return the status of a container that has ended with a notification."""
+def container_status(
+    step: str, request: Document, code: int, notification: Document, started_at: str | None = None
+) -> Document:
+    """Return the status of a container that has ended with a notification; it started at once unless told when."""
     message = json.dumps({"requestDigest": digest_of(request), "step": step, **notification})
-    terminated: Document = {"exitCode": code, "startedAt": _now(), "finishedAt": _now(), "message": message}
-    terminated["reason"] = "Completed" if code == 0 else "Error"
-    ended = {"name": step, "image": "x", "imageID": "", "ready": code == 0, "restartCount": 0}
-    return {**ended, "state": {"terminated": terminated}}
+    terminated: Document = {"exitCode": code, "startedAt": started_at or _now(), "finishedAt": _now()}
+    terminated |= {"message": message, "reason": "Completed" if code == 0 else "Error"}
+    return _container(step, {"terminated": terminated}, ready=code == 0)
+
+
+def _container(name: str, state: Document, *, ready: bool = False) -> Document:
+    return {"name": name, "image": "x", "imageID": "", "ready": ready, "restartCount": 0, "state": state}
 
 
 def request_of(pod: Document) -> Document:
@@ -92,6 +100,7 @@ class FakeKubelet:
 
     Attributes:
         ending: How steps end.
+        lasting: How long they run; by default they end at once.
         at_once: End all steps of a pod in one write of its status.
         paused: Touch no trainer pod while set.
         serving_ready: Whether serving pods get ready.
@@ -103,7 +112,9 @@ class FakeKubelet:
         self._beats_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake kubelet")
+        self._begun: dict[tuple[str, str], tuple[float, str]] = {}
         self.ending = passes_at("port")
+        self.lasting: Lasting = lambda _step, _request: 0.0
         self.at_once = False
         self.paused = False
         self.serving_ready = True
@@ -163,20 +174,23 @@ class FakeKubelet:
         request = request_of(pod)
         names = [container["name"] for container in pod["spec"].get("initContainers", [])]
         main = pod["spec"]["containers"][0]["name"]
-        done = [status["name"] for status in pod["status"].get("initContainerStatuses", [])]
+        ended = [one for one in pod["status"].get("initContainerStatuses", []) if "terminated" in one["state"]]
+        done = [status["name"] for status in ended]
         step = next((name for name in names if name not in done), main)
+        part, before = ("containerStatuses", []) if step == main else ("initContainerStatuses", ended)
+        seconds, key = self.lasting(step, request), (pod["metadata"]["uid"], step)
+        if seconds and key not in self._begun:
+            self._begun[key] = time.monotonic(), _now()
+            running = _container(step, {"running": {"startedAt": self._begun[key][1]}})
+            self._write(pod, {"phase": "Pending", part: [*before, running]})
+        since, started_at = self._begun.get(key, (0.0, None))
+        if time.monotonic() - since < seconds:
+            return
         code, notification = self.ending(step, request)
         self.steps_run.append((digest_of(request), step))
-        ended = container_status(step, request, code, notification)
-        status: dict[str, Any] = {"phase": "Pending"}
-        if step == main:
-            status["containerStatuses"] = [ended]
-            status["phase"] = "Succeeded"
-        else:
-            status["initContainerStatuses"] = [*pod["status"].get("initContainerStatuses", []), ended]
-        if code:
-            status["phase"] = "Failed"
-        self._write(pod, status)
+        phase = "Failed" if code else "Succeeded" if step == main else "Pending"
+        status = container_status(step, request, code, notification, started_at)
+        self._write(pod, {"phase": phase, part: [*before, status]})
 
     def _write(self, pod: Document, status: Document) -> None:
         metadata = pod["metadata"]
