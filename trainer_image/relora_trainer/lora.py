@@ -56,8 +56,9 @@ class LoraLinear(nn.Module):
 
     @override
     def forward(self, x: Tensor) -> Tensor:
+        update = None if self.is_bare else self._update(self.dropout(x))
         output: Tensor = self.base(x)
-        return output if self.is_bare else output + self._update(self.dropout(x))
+        return output if update is None else output + update
 
     def _update(self, x: Tensor) -> Tensor:
         """Return s·B·A·x."""

@@ -278,10 +278,10 @@ def test_a_chat_is_asked_in_the_form_of_the_bases_template(
 def test_a_generative_task_is_trained_and_gated_by_its_answers(laptop: Laptop) -> None:
     laptop.run(
         task={"kind": "CausalLM", "promptTemplate": "{text}:", "completionField": "letter", "maxLength": 32},
-        gates=[{"metric": "ExactMatch", "threshold": "0.9"}],
+        gates=[{"metric": "ExactMatch", "threshold": "0.6"}],
         readaptation={
             "strategy": "PortLLMFineTune",
-            "tuning": {"batchSize": 8, "epochs": 12, "learningRate": "2e-2"},
+            "tuning": {"batchSize": 8, "epochs": 16, "learningRate": "2e-2"},
         },
     )
     assert laptop.report("port").verdict is Verdict.FAILED
