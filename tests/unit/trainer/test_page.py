@@ -119,13 +119,6 @@ def test_the_numbers_of_the_reports_are_there(html: str, reports: Reports) -> No
         assert shown in text, shown
 
 
-def test_how_often_the_test_examples_had_been_used_is_shown(request_: ReadaptationRequest, reports: Reports) -> None:
-    used = reports["port"].model_copy(update={"split_use": SplitUse(readings=4321, requests=17)})
-    text = Read(page(request_, {"port": used})).text
-    assert "other readings" in text
-    assert "4321" in text
-
-
 def test_steps_that_were_not_needed_are_named(request_: ReadaptationRequest, reports: Reports) -> None:
     skipped = reports["refine"].model_copy(update={"outcome": StepOutcome.SKIPPED})
     text = Read(page(request_, {**reports, "refine": skipped})).text
