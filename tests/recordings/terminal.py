@@ -42,9 +42,9 @@ def record(command: Sequence[str], environment: Mapping[str, str], *, limit_seco
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    colours = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    terminal = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "COLUMNS": str(COLUMNS), "LINES": str(ROWS)}
     with subprocess.Popen(
-        list(command), stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, **colours}
+        list(command), stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, **terminal}
     ) as process:
         os.close(theirs)
         try:
