@@ -90,20 +90,25 @@ class Wire:
     async def follow(
         self, kind: str, query: str = "", *, accept: str = "application/json"
     ) -> AsyncIterator[tuple[str, Document]]:
-        """Yield what is there and then every event, until the task is cancelled; a lost watch is an error."""
+        """Yield what is there and then every event, until the task is cancelled.
+
+        The API server ends the watch of a client that is slow to read, as in a burst of a thousand Jobs; it is taken up
+        again after the last event, of which none is lost.
+        """
         version = ""
         async for page in self.pages(kind, query, accept=accept.replace("Metadata", "MetadataList")):
             version = page["metadata"]["resourceVersion"]
             for item in page["items"]:
                 yield "ADDED", item
-        where = f"{everywhere(kind)}?watch=true&timeoutSeconds=86400&resourceVersion={version}{query}"
-        answer = await self._call("GET", where, None, {"Accept": accept}, None)
-        async for line in answer.response.content:
-            event = json.loads(line)
-            if event["type"] == "ERROR":
-                raise ApiError(event["object"].get("code", 0), event["object"].get("message", ""))
-            yield event["type"], event["object"]
-        raise ApiError(0, f"the watch of {kind} ended")
+        while True:
+            where = f"{everywhere(kind)}?watch=true&timeoutSeconds=86400&resourceVersion={version}{query}"
+            answer = await self._call("GET", where, None, {"Accept": accept}, None)
+            async for line in answer.response.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise ApiError(event["object"].get("code", 0), event["object"].get("message", ""))
+                version = event["object"]["metadata"]["resourceVersion"]
+                yield event["type"], event["object"]
 
     async def _send(
         self,
