@@ -8,8 +8,8 @@ from pydantic import Field, StringConstraints
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part
 from relora_contract.model import Model
-from relora_contract.readaptation import Metric
 from relora_contract.scalars import Decimal, Digest, Timestamp
+from relora_contract.task import Metric
 
 MAX_MODULES = 8192
 """Most modules that a report describes, some ten times those of the largest models that are served."""

@@ -12,9 +12,10 @@ from pydantic.types import JsonValue
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import json_digest
 from relora_contract.model import Model
-from relora_contract.readaptation import Gate, Plan, Task
+from relora_contract.readaptation import Plan
 from relora_contract.scalars import Digest, StoreUri
 from relora_contract.serving import Engine
+from relora_contract.task import Gate, Task
 from relora_contract.wellknown import CONTRACT_VERSION, DELTA_RANK
 
 

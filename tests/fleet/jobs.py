@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from fleet.builders import digest
-from relora_contract.readaptation import Metric
 from relora_contract.report import MetricValue, Notification, Step, StepOutcome, Verdict
 from relora_contract.request import STEP_REQUEST, DeltaRequest
+from relora_contract.task import Metric
 from relora_contract.wellknown import (
     ANNOTATION_STEP_REQUEST,
     LABEL_ATTEMPT,

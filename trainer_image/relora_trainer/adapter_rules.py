@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from relora_contract.readaptation import TaskKind
 from relora_contract.serving import Engine
+from relora_contract.task import TaskKind
 from relora_store.names import Content, check_names
 from relora_store.verified import LEDGER
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from relora_contract.readaptation import Task
+from relora_contract.task import Task
 from relora_trainer.errors import DataError
 from relora_trainer.prompts import Prompt, Prompts
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from relora_contract.artifacts import Fingerprint, TokenLogprob
-from relora_contract.readaptation import Task
+from relora_contract.task import Task
 from relora_trainer.datasets import Example
 from relora_trainer.decimals import decimal_text
 from relora_trainer.items import Encoder

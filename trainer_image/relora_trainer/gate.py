@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from scipy.stats import binomtest, norm, t
 
-from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
+from relora_contract.readaptation import STEPS, Strategy
 from relora_contract.report import GateEvidence, MetricValue, Verdict
+from relora_contract.task import Gate, Metric
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError
 from relora_trainer.macro_f1 import check_macro_f1_sample, macro_f1, macro_f1_test

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.model import Model
-from relora_contract.readaptation import Gate, Readaptation, Task, plan
+from relora_contract.readaptation import Readaptation, plan
 from relora_contract.report import Step
 from relora_contract.request import (
     BaseRef,
@@ -21,6 +21,7 @@ from relora_contract.request import (
     readaptation_digest,
 )
 from relora_contract.scalars import Digest, StoreUri
+from relora_contract.task import Gate, Task
 from relora_store.digest import digest_of_uri
 from relora_store.filesystems import Filesystems
 from relora_trainer.errors import ConfigurationError

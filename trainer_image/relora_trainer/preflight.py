@@ -6,7 +6,7 @@ Only headers and JSON files are read. A refusal names what differs, so that its 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from relora_contract.readaptation import Gate, Task
+from relora_contract.task import Gate, Task
 from relora_trainer.blocks import BaseWeights, check_same_blocks, open_base, read_json
 from relora_trainer.errors import ConfigurationError, IncompatibleError
 

@@ -4,7 +4,7 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from relora_contract.readaptation import Task
+from relora_contract.task import Task
 from relora_trainer.errors import ConfigurationError
 
 

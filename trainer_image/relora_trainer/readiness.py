@@ -7,7 +7,7 @@ positive answers in a row are needed, since the best of many noisy ones is too g
 import math
 from collections.abc import Sequence
 
-from relora_contract.readaptation import Gate, Metric
+from relora_contract.task import Gate, Metric
 from relora_trainer.gate import measure
 from relora_trainer.outcomes import Outcome
 

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from relora_contract.readaptation import Task
+from relora_contract.task import Task
 from relora_trainer.errors import IntegrityError
 from relora_trainer.generation import generative_outcomes
 from relora_trainer.heads import pad_token

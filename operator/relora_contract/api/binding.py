@@ -11,9 +11,10 @@ from relora_contract.artifacts import ArtifactRef
 from relora_contract.crd.resource import PrinterColumn, Resource, Scope
 from relora_contract.crd.rules import ATOMIC, cel, immutable, map_list, validations
 from relora_contract.model import Model
-from relora_contract.readaptation import Gate, Readaptation, Task
+from relora_contract.readaptation import Readaptation
 from relora_contract.report import MetricValue, StepOutcome, Verdict
 from relora_contract.scalars import Decimal, Digest, Name, Namespace, S3Uri, ServedName, Timestamp
+from relora_contract.task import Gate, Task
 
 
 class S3Artifact(Model):

@@ -14,8 +14,8 @@ from relora_contract.api.binding import (
 )
 from relora_contract.api.meta import LocalRef
 from relora_contract.artifacts import manifest_ref
-from relora_contract.readaptation import Metric
 from relora_contract.report import StepOutcome, Verdict
+from relora_contract.task import Metric
 from relora_operator.core.attempts import retry_request
 from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.lineage import Chain

@@ -9,8 +9,9 @@ from relora_contract.api.release import BaseModelRelease
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part
 from relora_contract.names import delta_job_name, readaptation_job_name
-from relora_contract.readaptation import Plan, Task, plan, reads_delta
+from relora_contract.readaptation import Plan, plan, reads_delta
 from relora_contract.request import DatasetRefs, delta_digest, gates_digest, readaptation_digest
+from relora_contract.task import Task
 from relora_operator.core.pairs import Pair, weights_ref
 
 LABEL_DIGITS = 63

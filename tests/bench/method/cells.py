@@ -23,9 +23,10 @@ from bench.results import Row
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part, model_digest
 from relora_contract.model import Model
-from relora_contract.readaptation import Gate, Readaptation
+from relora_contract.readaptation import Readaptation
 from relora_contract.report import Step, StepReport, Verdict
 from relora_contract.request import DeltaRequest, ReadaptationRequest
+from relora_contract.task import Gate
 from relora_store.names import Content
 from relora_trainer.artifact_store import StoreArtifacts
 from relora_trainer.errors import TrainerError

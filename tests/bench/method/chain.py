@@ -7,7 +7,7 @@ from pathlib import Path
 
 from realdata import products
 from realdata.cache import Product, cache_root, obtain
-from relora_contract.readaptation import Task
+from relora_contract.task import Task
 
 PARTS = ("train", "validation", "test")
 MILD, HARD = "mild", "hard"

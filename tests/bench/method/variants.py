@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from bench.method.searchers import GRID, PAPER
-from relora_contract.readaptation import Gate, Readaptation
+from relora_contract.readaptation import Readaptation
+from relora_contract.task import Gate
 
 GATES = [Gate(metric="Accuracy", max_regression="0.06")]
 RELORA, PORT, FINE_TUNE, SCRATCH = "ReLoRA", "PortLLM", "PortLLMFineTune", "Scratch"

@@ -8,9 +8,10 @@ import pytest
 from relora_contract.api.binding import TaskSpec
 from relora_contract.artifacts import ArtifactRef, manifest_ref
 from relora_contract.digests import FileEntry, canonical_json, folder_digest, hex_part, json_digest, sha256_digest
-from relora_contract.readaptation import Gate, Granularity, Message, Metric, Plan, Readaptation, Task, TaskKind, plan
+from relora_contract.readaptation import Granularity, Plan, Readaptation, plan
 from relora_contract.request import DatasetRefs, delta_digest, gates_digest, readaptation_digest
 from relora_contract.serving import ServedAdapter, ServingSet
+from relora_contract.task import Gate, Message, Metric, Task, TaskKind
 
 BASE_1, BASE_2, ADAPTER = (sha256_digest(word) for word in (b"base 1", b"base 2", b"adapter"))
 IMAGE = f"registry.example/trainer@{sha256_digest(b'image')}"

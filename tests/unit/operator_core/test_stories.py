@@ -9,8 +9,9 @@ from fleet.jobs import Script, SimJob, StepEnd, exits, gate_says, run
 from fleet.stories import fleet_of, served
 from fleet.world import World
 from relora_contract.api.binding import Quality
-from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
+from relora_contract.readaptation import STEPS, Strategy
 from relora_contract.report import Verdict
+from relora_contract.task import Gate, Metric
 
 
 def test_a_binding_without_a_server_is_promoted_in_its_status() -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from relora_contract.readaptation import Message, Task
+from relora_contract.task import Message, Task
 from relora_trainer.datasets import Example, read_examples, split
 from relora_trainer.errors import ConfigurationError, DataError
 from relora_trainer.prompts import Prompt, Prompts, PromptTemplate

@@ -11,9 +11,10 @@ import pytest
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
 from relora_contract.digests import model_digest
 from relora_contract.exitcodes import ExitCode
-from relora_contract.readaptation import Gate, Metric, Plan, Refine, Strategy, Task
+from relora_contract.readaptation import Plan, Refine, Strategy
 from relora_contract.report import MetricValue, Notification, SplitUse, Step, StepOutcome, StepReport, Verdict
 from relora_contract.request import BaseRef, DatasetRefs, ReadaptationItem, ReadaptationRequest
+from relora_contract.task import Gate, Metric, Task
 from relora_store.checkpoints import CheckpointArea
 from relora_store.errors import TemporaryError as StoreTemporaryError
 from relora_store.filesystems import Filesystems

@@ -8,8 +8,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from scipy.stats import norm
 
-from relora_contract.readaptation import STEPS, Gate, Metric, Strategy
+from relora_contract.readaptation import STEPS, Strategy
 from relora_contract.report import Verdict
+from relora_contract.task import Gate, Metric
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError, DataError
 from relora_trainer.gate import EXPECTED_DISCORDANCE, SHARES, check_sample, judge, level_of, measure, power_warnings

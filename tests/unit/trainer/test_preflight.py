@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from relora_contract.readaptation import Gate, Message, Metric, Task
+from relora_contract.task import Gate, Message, Metric, Task
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
 from relora_trainer.preflight import chat_template_warnings, check_bases, check_metrics, check_task
 

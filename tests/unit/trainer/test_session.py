@@ -4,7 +4,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from relora_contract.readaptation import Task
+from relora_contract.task import Task
 from relora_trainer.placement import Placement
 from relora_trainer.session import open_session
 

@@ -8,8 +8,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from relora_contract.readaptation import Metric
 from relora_contract.report import GateEvidence, LearningCurve, Probe, Step, StepReport, Surface, Verdict
+from relora_contract.task import Metric
 from relora_trainer.page.modules import ModuleGrid
 from relora_trainer.page.style import (
     BLACK,

@@ -7,9 +7,9 @@ from pydantic.types import JsonValue
 
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part
-from relora_contract.readaptation import Gate
 from relora_contract.report import GateEvidence, MetricValue, SplitUse, Step, StepReport
 from relora_contract.request import ReadaptationItem, ReadaptationRequest
+from relora_contract.task import Gate
 from relora_store.sizes import human_size
 
 DIGITS = 4
