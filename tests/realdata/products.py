@@ -89,17 +89,18 @@ _MILD = Pretraining(
 BASE_R2 = _release("smollm2-r2", BASE_R1, _MILD)
 TASK_SENTIMENT = _sentiment(Split(train=1600, validation=320, test=500))
 TASK_AUTHOR = _author(Split(train=800, validation=320, test=500))
+_TRAINING = LoraTraining(8, ATTENTION_AND_MLP, learning_rate=1e-3, batch_size=16, steps=80, warmup_steps=6, seed=0)
 ADAPTER_SENTIMENT = _adapter(
     "adapter-sentiment",
     BASE_R1,
     TASK_SENTIMENT,
-    LoraTraining(8, ATTENTION_AND_MLP, learning_rate=1e-3, batch_size=16, steps=80, warmup_steps=6, seed=0),
+    _TRAINING,
 )
 ADAPTER_AUTHOR = _adapter(
     "adapter-author",
     BASE_R1,
     TASK_AUTHOR,
-    LoraTraining(8, ATTENTION_AND_MLP, learning_rate=1e-3, batch_size=16, steps=40, warmup_steps=6, seed=0),
+    replace(_TRAINING, steps=40),
 )
 
 BASE_R2_HARD = _release("smollm2-r2-hard", BASE_R1, replace(_MILD, steps=96))
@@ -112,13 +113,13 @@ ADAPTER_NEWSGROUP = _adapter(
     "adapter-newsgroup",
     BASE_R1,
     TASK_NEWSGROUP,
-    LoraTraining(8, ATTENTION_AND_MLP, learning_rate=1e-3, batch_size=16, steps=80, warmup_steps=6, seed=0),
+    _TRAINING,
 )
 ADAPTER_NEWS = _adapter(
     "adapter-news",
     BASE_R1,
     TASK_NEWS,
-    LoraTraining(8, ATTENTION_AND_MLP, learning_rate=1e-3, batch_size=16, steps=60, warmup_steps=6, seed=0),
+    replace(_TRAINING, steps=60),
 )
 
 TINY_R1 = _tiny_first(

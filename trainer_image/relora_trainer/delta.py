@@ -212,8 +212,9 @@ class _Pairs:
             self._buffer = self._buffer.new_empty(before.numel())
         delta = self._buffer[: before.numel()].view(before.shape)
         old_rows, new_rows = [], []
-        for block in torch.arange(len(before)).split(max(1, BLOCK_ELEMENTS // before.shape[1])):
-            rows = slice(int(block[0]), int(block[-1]) + 1)
+        height = max(1, BLOCK_ELEMENTS // before.shape[1])
+        for start in range(0, len(before), height):
+            rows = slice(start, start + height)
             old = before[rows].to(delta)
             old_rows.append(row_norms(old))
             if changed:

@@ -1,5 +1,6 @@
-"""The reasons that a condition can carry, and who can remove their causes."""
+"""The reasons that a condition can carry, who can remove their causes, and what is to be documented of each."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -101,3 +102,23 @@ class Reason(StrEnum):
     ROLLED_BACK = "RolledBack"
     ROLLOUT_FAILED = "RolloutFailed"
     SERVER_BLOCKED = "ServerBlocked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is documented of a reason."""
+
+    conditions: tuple[str, ...]
+    """`<kind>.<condition>` for each place where it appears."""
+    meaning: str
+    remedy: str = ""
+    blame: Blame = Blame.NOBODY
+    terminal: bool = False
+    """Nothing changes any more unless someone acts."""
+    spends_budget: bool = False
+    """It is counted by the failure budget of the release: the release may have caused it."""
+
+    @property
+    def to_repair(self) -> bool:
+        """Whether someone must remove a cause; what someone holds back on purpose has none."""
+        return self.terminal and self.blame is not Blame.NOBODY

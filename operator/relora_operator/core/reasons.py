@@ -3,31 +3,11 @@
 The documentation's list and the operator's behaviour come from this one registry.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from relora_operator.core.reason import Blame, Reason
+from relora_operator.core.reason import Blame, Entry, Reason
 
 __all__ = ["REGISTRY", "Blame", "Entry", "Reason", "parse_reason"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What is documented of a reason."""
-
-    conditions: tuple[str, ...]
-    """`<kind>.<condition>` for each place where it appears."""
-    meaning: str
-    remedy: str = ""
-    blame: Blame = Blame.NOBODY
-    terminal: bool = False
-    """Nothing changes any more unless someone acts."""
-    spends_budget: bool = False
-    """It is counted by the failure budget of the release: the release may have caused it."""
-
-    @property
-    def to_repair(self) -> bool:
-        """Whether someone must remove a cause; what someone holds back on purpose has none."""
-        return self.terminal and self.blame is not Blame.NOBODY
 
 
 _RELEASE = ("BaseModelRelease.Accepted", "BaseModelRelease.Ready", "BaseModelRelease.Complete")
