@@ -54,7 +54,9 @@ class ReadaptationItem(Model):
     engine: Engine | None = Field(
         default=None, description="Absent when the adapter has no server: no engine limits it."
     )
-    max_lora_rank: int = Field(default=64, alias="maxLoRARank")
+    max_lora_rank: int | None = Field(
+        default=None, alias="maxLoRARank", description="Absent like the engine: no server limits the rank."
+    )
 
 
 class DeltaRequest(Model):

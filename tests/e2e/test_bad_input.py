@@ -22,7 +22,7 @@ def test_bad_adapters_and_data_are_refused_by_the_trainer(stage: Stage) -> None:
         missing: "InvalidData",
         stage.apply_binding("label", namespace, data={"test": shelf.data_with_strange_label}): "InvalidData",
         stage.apply_binding("field", namespace, data={"test": shelf.data_without_field}): "InvalidData",
-        stage.apply_binding("rank", namespace, adapter=bad.of_higher_rank, server=seat): "Incompatible",
+        stage.apply_binding("rank", namespace, adapter=bad.of_higher_rank, server=seat): "PreflightFailed",
         stage.apply_binding("shapes", namespace, adapter=bad.of_other_shapes): "Incompatible",
         stage.apply_binding("pickle", namespace, adapter=bad.with_pickle): "IntegrityFailed",
         stage.apply_binding("code", namespace, adapter=bad.with_code): "IntegrityFailed",
@@ -44,7 +44,7 @@ def test_bad_adapters_and_data_are_refused_by_the_trainer(stage: Stage) -> None:
     assert (counts["failed"], counts["passed"], counts["promoted"]) == (len(expected), 1, 0)
     assert {release_name for release_name, _ in stage.sets(namespace)} == {stage.r1}
     assert [answer["release"] for answer in stage.served_by_pods(namespace)] == [stage.r1]
-    stage.await_blockers(server, {"no-data": "InvalidData", "rank": "Incompatible"})
+    stage.await_blockers(server, {"no-data": "InvalidData", "rank": "PreflightFailed"})
     for ref in expected:
         thing = stage.current(ref)
         assert thing["status"]["current"]["releaseName"] == stage.r1

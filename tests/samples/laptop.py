@@ -62,7 +62,8 @@ def write_classifier(root: Path, classes: Sequence[str] = tuple(WORDS)) -> None:
     adapter = read_adapter(root / "adapter", open_base(root / "r1").linear_shapes)
     model = LlamaForCausalLM.from_pretrained(root / "r1")
     model.eval()
-    LoraModel(model, dict.fromkeys(adapter.factors, adapter.rank)).set_factors(adapter.factors)
+    ranks = dict.fromkeys(adapter.factors, adapter.rank)
+    LoraModel(model, ranks, use_dora=adapter.settings.use_dora).set_factors(adapter.factors)
     tokenizer = AutoTokenizer.from_pretrained(root / "r1")
     rows = [json.loads(line) for line in (root / "train.jsonl").read_text().splitlines()]
     ids = torch.tensor([tokenizer(f"{row['text']}:")["input_ids"] for row in rows])  # texts of one length

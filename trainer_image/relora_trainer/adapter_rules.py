@@ -134,6 +134,23 @@ def check_engine(config: Mapping[str, object], engine: Engine | None) -> None:
             )
 
 
+def check_rank(rank: int, max_lora_rank: int | None) -> None:
+    """Check that the engine of an adapter's server loads adapters of such a rank.
+
+    Args:
+        rank: The highest of the adapter's modules, which all are stored with.
+        max_lora_rank: `maxLoRARank` of the server; None without one: then any rank will do.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    if max_lora_rank is not None and rank > max_lora_rank:
+        raise ConfigurationError(
+            f"the adapter has rank {rank}, its server allows {max_lora_rank}: raise maxLoRARank of the AdapterServer "
+            "and the engine's own limit"
+        )
+
+
 def check_supported(config: Mapping[str, object], *, is_classifier: bool = False) -> None:
     """Check the fields of `adapter_config.json`.
 

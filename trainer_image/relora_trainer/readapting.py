@@ -13,11 +13,10 @@ from relora_contract.artifacts import ArtifactKind, ArtifactRef, Provenance
 from relora_contract.digests import hex_part
 from relora_contract.request import BaseRef
 from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
-from relora_trainer.adapter_rules import check_engine
+from relora_trainer.adapter_rules import check_engine, check_rank
 from relora_trainer.blocks import BaseWeights, open_base
 from relora_trainer.class_order import check_class_order
 from relora_trainer.datasets import Parts
-from relora_trainer.errors import IncompatibleError
 from relora_trainer.evaluation import Evaluation
 from relora_trainer.execution import StepContext, StepResult, versions
 from relora_trainer.factors import Factors
@@ -68,11 +67,7 @@ class Readapting:
             old = self.workspace.base(request.source_base)
             new = self.workspace.base(request.target_base)
             adapter = read_adapter(folder, check_bases(old, new).linear_shapes, self.item.task.classes)
-        if adapter.rank > self.item.max_lora_rank:
-            raise IncompatibleError(
-                f"the adapter has rank {adapter.rank}, its server allows {self.item.max_lora_rank}: "
-                "raise maxLoRARank of the AdapterServer and the engine's own limit"
-            )
+        check_rank(adapter.rank, self.item.max_lora_rank)
         return adapter
 
     @cached_property

@@ -18,8 +18,6 @@ from relora_operator.core.work import ReadaptationWork
 from relora_operator.manifests.jobs import JobManifest, RequestTooLargeError, readaptation_job
 from relora_operator.manifests.requests import readaptation_request
 
-DEFAULT_MAX_RANK = 64
-
 
 @dataclass(frozen=True, kw_only=True)
 class Next:
@@ -156,6 +154,6 @@ def _job(
         profile,
         delta_manifest_digest=delta_digest_of(work) if work.needs_delta else None,
         engine=place.engine if place is not None else None,
-        max_lora_rank=place.max_lora_rank if place is not None else DEFAULT_MAX_RANK,
+        max_lora_rank=place.max_lora_rank if place is not None else None,
     )
     return readaptation_job(work, attempt, mounted, profile, report=report)

@@ -302,7 +302,7 @@ REGISTRY: dict[Reason, Entry] = {
     ),
     Reason.INCOMPATIBLE: _spent(
         _ADAPTING,
-        "The adapter cannot be carried to the new base: shapes, tokenizer, adapter type or rank differ.",
+        "The adapter cannot be carried to the new base: shapes, tokenizer or adapter type differ.",
         "Train an adapter on the new base and name it in `spec.source`.",
     ),
     Reason.INTEGRITY_FAILED: _release(

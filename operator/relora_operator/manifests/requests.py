@@ -70,7 +70,7 @@ def readaptation_request(
     *,
     delta_manifest_digest: str | None,
     engine: Engine | None,
-    max_lora_rank: int,
+    max_lora_rank: int | None,
 ) -> MountedRequest:
     """Return the request of a re-adaptation Job.
 
@@ -80,7 +80,7 @@ def readaptation_request(
         delta_manifest_digest: Of the delta's manifest in the delta store.
         engine: Of the server; None without one. Like the rank it admits or refuses the adapter and changes no result,
             so the request digest covers neither.
-        max_lora_rank: The highest rank that the server loads.
+        max_lora_rank: The highest rank that the server loads; None without one.
     """
     store = store_uri(profile, work.binding.metadata.namespace)
     credentials, secrets = _mounts(

@@ -33,9 +33,15 @@ def test_the_engine_of_the_server_reaches_the_trainer(spec: dict[str, str], engi
     assert requested(**spec).engine is engine
 
 
-def test_without_a_server_no_engine_limits_the_adapter() -> None:
+def test_the_rank_that_the_server_loads_reaches_the_trainer() -> None:
+    assert requested(maxLoRARank=8).max_lora_rank == 8
+
+
+def test_without_a_server_nothing_limits_the_adapter() -> None:
     world = World().add(make_release("r1"), make_binding().build())
-    assert _request(world).engine is None
+    request = _request(world)
+    assert request.engine is None
+    assert request.max_lora_rank is None
 
 
 def test_what_the_server_can_load_is_no_part_of_the_request_digest() -> None:

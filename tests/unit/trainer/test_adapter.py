@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 from relora_contract.serving import Engine
 from relora_store.errors import IntegrityError as StoreIntegrityError
 from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
-from relora_trainer.adapter_rules import check_engine
+from relora_trainer.adapter_rules import check_engine, check_rank
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError, NonFiniteError, TrainerError
 from relora_trainer.factors import Factors
 from relora_trainer.heads import Head
@@ -248,6 +248,13 @@ def test_what_the_engine_cannot_load_is_refused_with_the_remedy(folder: Path, fi
         check_engine(read_config(folder), engine)
     with pytest.raises(ConfigurationError, match=rf"{next(iter(fields))}.* VLLM .*engine: PEFT in the AdapterServer"):
         check_engine(read_config(folder), Engine.VLLM)
+
+
+def test_a_rank_that_the_server_does_not_load_is_refused_with_the_remedy() -> None:
+    for allowed in (16, None):
+        check_rank(16, allowed)
+    with pytest.raises(ConfigurationError, match=r"rank 16, its server allows 8: raise maxLoRARank"):
+        check_rank(16, 8)
 
 
 def test_an_adapter_without_task_type_or_with_auto_mapping_is_plain_lora(folder: Path, make_base: MakeBase) -> None:

@@ -268,18 +268,21 @@ def test_the_fused_adapter_computes_the_formula(release: Release, kind: str, tmp
     assert (logits_of(model) - want).abs().max() < TOLERANCE * want.abs().max()
 
 
-@pytest.mark.parametrize("kind", ["plain", "all linear"])
+@pytest.mark.parametrize("kind", ["plain", "all linear", "dora"])
 def test_a_classifiers_head_is_copied_beside_the_fused_factors(release: Release, kind: str, tmp_path: Path) -> None:
     classes = ("low", "middle", "high")
     old_adapter(release, tmp_path / "adapter", KINDS[kind](*release.architecture.targets), classes=len(classes))
     want = formula_logits(release, tmp_path / "adapter", alpha=ALPHA, beta=BETA, classes=len(classes))
 
-    base = open_base(release.folder / "new")
-    adapter = read_adapter(tmp_path / "adapter", base.linear_shapes, classes)
+    old, new = open_base(release.folder / "old"), open_base(release.folder / "new")
+    adapter = read_adapter(tmp_path / "adapter", new.linear_shapes, classes)
     assert adapter.head is not None
     delta = open_delta(release.folder / "delta").factors(adapter.factors)
     assert delta.keys() == adapter.factors.keys()
-    candidate = Fusion(adapter.factors, delta).candidate(ALPHA, BETA)
+    fusion = Fusion(
+        adapter.factors, delta, lambda name: (old.linear_weights[name].read(), new.linear_weights[name].read())
+    )
+    candidate = fusion.candidate(ALPHA, BETA)
 
     def error(factors: dict[str, Factors], head: Head, name: str) -> float:
         write_adapter(
@@ -289,15 +292,14 @@ def test_a_classifiers_head_is_copied_beside_the_fused_factors(release: Release,
         return float((class_logits_of(published) - want).abs().max() / want.abs().max())
 
     assert error(candidate, adapter.head, "fused") < TOLERANCE
-    assert (
-        error(Fusion(adapter.factors, delta).candidate(ALPHA, BETA * 1.01), adapter.head, "broken β") > 10 * TOLERANCE
-    )
+    assert error(fusion.candidate(ALPHA, BETA * 1.01), adapter.head, "broken β") > 10 * TOLERANCE
     scaled = replace(adapter.head, weight=adapter.head.weight * 1.01)
     assert error(candidate, scaled, "broken head") > 10 * TOLERANCE
 
     # What is trained and judged is what is published, and the prompts are pooled as transformers pools them.
     model = release.model("new", classes=len(classes))
-    lora = LoraModel(model, {name: pair.rank for name, pair in candidate.items()}, with_head=True)
+    ranks = {name: pair.rank for name, pair in candidate.items()}
+    lora = LoraModel(model, ranks, use_dora=adapter.settings.use_dora, with_head=True)
     lora.set_factors(candidate)
     lora.set_head(adapter.head)
     prompts = [[token for token in row if token != PAD] for row in PADDED.tolist()]

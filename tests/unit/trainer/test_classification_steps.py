@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import AutoModelForSequenceClassification, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from relora_contract.exitcodes import ExitCode
 from relora_contract.report import StepOutcome, Verdict
@@ -27,10 +27,19 @@ ALL_STEPS = {
 }
 
 
+both_kinds = pytest.mark.parametrize("classifier", [False, True], ids=["LoRA", "DoRA"], indirect=True)
+
+
 @pytest.fixture
-def classifier(laptop: Laptop) -> Laptop:
-    write_classifier(laptop.root)
-    return laptop
+def classifier(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    make_base: Callable[..., LlamaForCausalLM],
+    tokenizer: PreTrainedTokenizerFast,
+) -> Laptop:
+    made = Laptop(tmp_path, make_base(), tokenizer, use_dora=getattr(request, "param", False))
+    write_classifier(made.root)
+    return made
 
 
 def run(laptop: Laptop, **changes: Any) -> ExitCode:  # noqa: ANN401 - the fields of the run file
@@ -45,6 +54,7 @@ def old_head(laptop: Laptop) -> Tensor:
     return load_file(laptop.root / "adapter" / "adapter_model.safetensors")[HEAD]
 
 
+@both_kinds
 def test_what_is_published_answers_in_plain_peft_as_it_was_judged(
     classifier: Laptop, tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -85,6 +95,7 @@ def test_the_fingerprint_is_of_the_classes(classifier: Laptop) -> None:
     assert first["adapter"] != first["base"]
 
 
+@both_kinds
 def test_the_head_is_trained_and_anchored_but_never_scaled(classifier: Laptop) -> None:
     gates = [{"metric": "Accuracy", "threshold": "0.9", "maxRegression": "0.5"}]
     assert run(classifier, readaptation=ALL_STEPS, gates=gates) is ExitCode.DONE
