@@ -117,7 +117,7 @@ recordings: $(STAMP) ## make the docs' pictures of kubectl relora from a real op
 	PYTHONPATH=tests $(BIN)/python -m recordings
 
 bench-method: $(STAMP) $(BENCH_STAMP) ## what the method costs and brings beside its peers; QUICK=1 for the short form
-	OMP_NUM_THREADS=$(THREADS) PYTHONPATH=tests $(BIN)/python -m bench.method --form $(if $(QUICK),quick,full)
+	OMP_NUM_THREADS=$(THREADS) PYTHONPATH=tests $(BIN)/python -m bench.method --form $(if $(QUICK),quick,full) $(if $(ONLY),--only $(ONLY))
 
 demo: $(STAMP) ## show one release from the apply to the served adapter
 	$(DEVCLUSTER) deps

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.method.cells import Answer, Cell
+from bench.method.cells import Answers, Cell
 from bench.method.cellset import Pair
 from bench.results import Row, measured
 from relora_trainer.paired import paired_difference
@@ -14,13 +14,13 @@ Z = 1.96
 
 
 @dataclass(frozen=True)
-class Average:
-    """What the adapters of all seeds did on one test example, on average."""
+class Averages:
+    """What the adapters of all seeds did on the test examples, on average: `Answers` with shares of right ones."""
 
-    key: str
-    correct: float
-    nll: float
-    tokens: int
+    examples: str
+    correct: list[float]
+    nll: list[float]
+    tokens: list[int]
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,34 @@ class Difference:
         return self.value + Z * self.standard_error
 
 
-def over_seeds(answers: Sequence[Sequence[Answer]]) -> list[Average]:
+def over_seeds(answers: Sequence[Answers]) -> Averages:
     """Return the averages over seeds by example: it is the examples that are independent, not the seeds' answers.
 
     Raises:
         ValueError: The seeds did not answer the same examples.
     """
-    found = []
-    for same in zip(*answers, strict=True):
-        if len({answer.key for answer in same}) > 1:
-            raise ValueError("the answers are not to the same examples")
-        correct = statistics.mean(answer.correct for answer in same)
-        nll = statistics.mean(answer.nll for answer in same)
-        found.append(Average(same[0].key, correct, nll, same[0].tokens))
-    return found
+    first, *_ = answers
+    for other in answers:
+        _check_same(first, other)
+    correct = [statistics.mean(same) for same in zip(*(each.outcomes for each in answers), strict=True)]
+    nll = [statistics.mean(same) for same in zip(*(each.nll for each in answers), strict=True)]
+    return Averages(first.examples, correct, nll, first.tokens)
 
 
-def points(mine: Sequence[Average], theirs: Sequence[Average]) -> Difference:
+def points(mine: Averages, theirs: Averages) -> Difference:
     """Return the paired difference of two accuracies, in points.
 
     Raises:
         ValueError: The two did not answer the same examples.
     """
-    if [answer.key for answer in mine] != [answer.key for answer in theirs]:
-        raise ValueError("the answers are not to the same examples")
-    differences = [100.0 * (a.correct - b.correct) for a, b in zip(mine, theirs, strict=True)]
+    _check_same(mine, theirs)
+    differences = [100.0 * (a - b) for a, b in zip(mine.correct, theirs.correct, strict=True)]
     return Difference(statistics.mean(differences), statistics.stdev(differences) / math.sqrt(len(differences)))
+
+
+def _check_same(one: Answers | Averages, other: Answers | Averages) -> None:
+    if one.examples != other.examples:
+        raise ValueError("the answers are not to the same examples")
 
 
 def accuracy_difference(pairs: Sequence[Pair]) -> Difference:
@@ -78,17 +80,16 @@ def accuracy_difference(pairs: Sequence[Pair]) -> Difference:
 def loss_difference(pairs: Sequence[Pair]) -> Difference:
     """Return the difference in nats per completion token of the same."""
     mine, theirs = _averages(pairs)
-    tokens = [answer.tokens for answer in mine]
-    found = paired_difference([answer.nll for answer in mine], [answer.nll for answer in theirs], tokens)
+    found = paired_difference(mine.nll, theirs.nll, mine.tokens)
     return Difference(found.value, found.standard_error)
 
 
-def _averages(pairs: Sequence[Pair]) -> tuple[list[Average], list[Average]]:
+def _averages(pairs: Sequence[Pair]) -> tuple[Averages, Averages]:
     mine, theirs = zip(*pairs, strict=True)
     return averages(mine), averages(theirs)
 
 
-def averages(cells: Sequence[Cell]) -> list[Average]:
+def averages(cells: Sequence[Cell]) -> Averages:
     """Return the final answers of cells of one task with all seeds."""
     return over_seeds([cell.answers for cell in cells])
 

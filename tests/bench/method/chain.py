@@ -15,7 +15,7 @@ MILD, HARD = "mild", "hard"
 
 @dataclass(frozen=True)
 class Chain:
-    """The folders of one adapter's way from one release to the next.
+    """The folders of one adapter's way from one release to the next, built or still to be built.
 
     Attributes:
         task_name: The task's, which is the adapter's too.
@@ -63,9 +63,19 @@ TASKS: Mapping[str, tuple[Family, Product, Product]] = {
 }
 
 
+def chain_of(task: str, update: str) -> Chain:
+    """Return a chain whose parts may still have to be built: their names tell what they will be."""
+    root = cache_root()
+    return Chain(task, update, *(root / product.folder_name for product in _products(task, update)))
+
+
 def open_chain(task: str, update: str) -> Chain:
     """Return a chain, its parts built where the cache lacks them."""
+    for product in _products(task, update):
+        obtain(product, cache_root())
+    return chain_of(task, update)
+
+
+def _products(task: str, update: str) -> tuple[Product, ...]:
     family, adapter, data = TASKS[task]
-    root = cache_root()
-    parts = (family.first, family.updates[update], adapter, data)
-    return Chain(task, update, *(obtain(product, root) for product in parts))
+    return family.first, family.updates[update], adapter, data

@@ -1,14 +1,15 @@
 """The forms of the bench: the same code, with larger lists."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from bench.method import fusing, packing, probing, projecting, startup, streaming, throughput
-from bench.method.chain import HARD, MILD, open_chain
+from bench.method.chain import HARD, MILD, Chain, open_chain
 from bench.method.parts import Part
 from bench.method.searchers import GRID, PAPER
 from bench.method.variants import ABLATIONS, NO_SEARCH
+from bench.results import Row
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,18 @@ FORMS = {
 
 def kernels(form: Form) -> Iterator[Part]:
     """Yield the parts of the method that are measured on their own."""
-    chain = open_chain(form.tasks[0], form.updates[0])
     yield Part("projection", partial(projecting.rows, form.matrix, form.few_rounds))
     yield Part("streaming", partial(streaming.rows, form.matrix, form.tensors, form.few_rounds))
     yield Part("fusion", partial(fusing.rows, form.modules, form.rounds))
-    yield Part("probe", partial(probing.rows, chain, form.probe_items, form.few_rounds))
-    yield Part("training throughput", partial(throughput.rows, chain, form.training_steps, form.few_rounds))
-    yield Part("training throughput with packing", partial(packing.rows, chain, form.training_steps, form.few_rounds))
-    yield Part("start-up", partial(startup.rows, chain, form.few_rounds))
+    on_chain: Mapping[str, Callable[[Chain], Iterable[Row]]] = {
+        "probe": partial(probing.rows, items=form.probe_items, rounds=form.few_rounds),
+        "training throughput": partial(throughput.rows, steps=form.training_steps, rounds=form.few_rounds),
+        "training throughput with packing": partial(packing.rows, steps=form.training_steps, rounds=form.few_rounds),
+        "start-up": partial(startup.rows, rounds=form.few_rounds),
+    }
+    for name, rows in on_chain.items():
+        yield Part(name, partial(_opened, form, rows))
+
+
+def _opened(form: Form, rows: Callable[[Chain], Iterable[Row]]) -> Iterable[Row]:
+    return rows(open_chain(form.tasks[0], form.updates[0]))

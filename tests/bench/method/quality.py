@@ -7,7 +7,6 @@ from bench.method.answers import (
     averages,
     difference_row,
     mean_of,
-    over_seeds,
     share_row,
 )
 from bench.method.cellset import CellSet
@@ -42,13 +41,11 @@ def mean_name(update: str, variant: str) -> str:
 
 def _of_task(cells: CellSet, task: str, update: str) -> Iterator[Row]:
     if ours := cells.of(RELORA, END):
-        old = over_seeds([ours[0].reference])
         title = f"{task}, {update} update: accuracy of the old adapter on its own base"
-        yield share_row(title, [answer.correct for answer in old])
+        yield share_row(title, ours[0].reference.outcomes)
     for name in STRATEGIES:
         if found := cells.of(name, END):
-            correct = [answer.correct for answer in averages(found)]
-            yield share_row(f"{task}, {update} update: final accuracy, {name}", correct)
+            yield share_row(f"{task}, {update} update: final accuracy, {name}", averages(found).correct)
     for name in (FINE_TUNE, SCRATCH):
         for group in cells.pairs(RELORA, name, END):
             difference = accuracy_difference(group)

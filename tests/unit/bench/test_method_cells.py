@@ -6,7 +6,7 @@ import pytest
 
 from bench.method import comparing
 from bench.method.answers import mean_of, over_seeds, points
-from bench.method.cells import Answer, Cell, Found, Recipe, Shelf, recipe
+from bench.method.cells import Answers, Cell, Found, Recipe, recipe
 from bench.method.cellset import CellSet
 from bench.method.chain import HARD, MILD, Chain
 from bench.method.plots import panels
@@ -16,11 +16,13 @@ from relora_contract.readaptation import plan
 from relora_contract.report import Probe, Seconds, Step, StepOutcome, StepReport, Verdict
 
 CHAIN = Chain("toy", HARD, Path("r1"), Path("r2"), Path("adapter"), Path("data"))
+MACHINE = {"processor": "abacus"}
 TRAINING_SECONDS = {"ReLoRA": "10", "PortLLM": "0", "PortLLMFineTune": "30", "Scratch": "90"}
 
 
-def answers(correct: str) -> list[Answer]:
-    return [Answer(key=str(i), correct=c == "+", nll=1.0 + i, tokens=2) for i, c in enumerate(correct)]
+def answers(correct: str, examples: str = "all") -> Answers:
+    nll = [1.0 + index for index in range(len(correct))]
+    return Answers(examples=examples, correct=correct, nll=nll, tokens=[2] * len(correct))
 
 
 def report(step: Step, verdict: Verdict | None, *, train: str = "0", probes: int = 0) -> StepReport:
@@ -45,35 +47,12 @@ def cell(asked: Recipe, *, ready: bool = True) -> Cell:
     reports = [report("port", Verdict.FAILED, probes=4), report("recover", verdict, train=train), last]
     found = Found(alpha=0, beta=1, nll=[0.5, 0.75], tokens=[1, 1])
     return Cell(
-        recipe=asked, reports=reports, answers=answers("++-+"), reference=answers("++++"), found=found, load=0.0
+        recipe=asked, reports=reports, answers=answers("++-+"), reference=answers("++++"), found=found, machine=MACHINE
     )
 
 
 def asked(variant: str, refine: str, seed: int = 0) -> Recipe:
     return recipe(CHAIN, variant, readaptation(variant, refine, seed=seed, epochs=1), GATES)
-
-
-def test_a_finished_cell_is_not_measured_again_and_another_recipe_is(tmp_path: Path) -> None:
-    measured: list[str] = []
-
-    def measure(found: Recipe, chain: Chain) -> Cell:
-        measured.append(found.variant)
-        return cell(found)
-
-    first = Shelf(tmp_path, measure).cell(asked(RELORA, END), CHAIN)
-    again = Shelf(tmp_path, measure).cell(asked(RELORA, END), CHAIN)
-    assert again == first
-    Shelf(tmp_path, measure).cell(asked(RELORA, END, seed=1), CHAIN)
-    assert measured == [RELORA, RELORA]
-
-
-def test_an_interrupted_measurement_leaves_no_cell(tmp_path: Path) -> None:
-    def interrupted(found: Recipe, chain: Chain) -> Cell:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Shelf(tmp_path, interrupted).cell(asked(RELORA, END), CHAIN)
-    assert not list(tmp_path.iterdir())
 
 
 def finished(keys: list[Key], *, never: str = "") -> dict[Key, Cell]:
@@ -172,4 +151,4 @@ def test_the_mean_over_tasks_is_known_better_than_each() -> None:
 
 def test_answers_to_other_examples_are_not_compared() -> None:
     with pytest.raises(ValueError, match="same examples"):
-        points(over_seeds([answers("++")]), over_seeds([answers("++-")[1:]]))
+        points(over_seeds([answers("++")]), over_seeds([answers("++", examples="others")]))
