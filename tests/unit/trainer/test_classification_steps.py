@@ -81,7 +81,7 @@ def test_what_is_published_answers_in_plain_peft_as_it_was_judged(
     assert [row[:2] for row in ours] == [row[:2] for row in theirs]
     assert [row[2] for row in ours] == pytest.approx(
         [row[2] for row in theirs], abs=0.05
-    )  # bfloat16 where it is native
+    )  # bfloat16 on some processors
 
 
 def test_the_fingerprint_is_of_the_classes(classifier: Laptop) -> None:
