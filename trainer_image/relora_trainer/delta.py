@@ -20,7 +20,7 @@ from relora_trainer.factors import Factors
 from relora_trainer.placement import Placement
 from relora_trainer.ports import Checkpoints
 from relora_trainer.projection import ITERATIONS, Projection, frobenius_norm, project, row_norms
-from relora_trainer.tensorfile import TensorFile, open_tensors
+from relora_trainer.tensorfile import TensorEntry, TensorFile, open_tensors
 
 MAX_RANK = 64
 ALGORITHM = "randomized-subspace-iteration/2"
@@ -187,8 +187,8 @@ def open_delta(folder: Path) -> Delta:
 class _Pairs:
     """Projects one pair of weights after the other, in float32 from the stored precision.
 
-    The difference is taken a few rows at a time, into memory that stays: only one matrix is ever in float32, and fresh
-    memory for every matrix would cost more than the arithmetic.
+    The difference is read and taken a few rows at a time, into memory that stays: only one whole matrix is ever held,
+    and fresh memory for every matrix would cost more than the arithmetic.
     """
 
     def __init__(self, placement: Placement, rank: int) -> None:
@@ -198,31 +198,33 @@ class _Pairs:
 
     def project(self, name: str, old: LinearWeight, new: LinearWeight) -> tuple[Projection, float]:
         """Return Π_r of a module's delta, on the CPU, and ‖W‖_F of its old weight."""
-        delta, weight_norm = self._difference(name, old.read(), new.read())
-        if delta is None:
+        stored, weight_norm = self._difference(name, old.entry, new.entry)
+        if stored is None:
             return project(torch.zeros(old.shape), self._rank, name=name), weight_norm
+        delta = stored.T if old.transposed else stored
         found = project(delta, self._rank, name=name, iterate_in=self._placement.dtype)
         factors = Factors(found.factors.a.cpu(), found.factors.b.cpu())
         return Projection(factors, found.singular_values.cpu(), found.norm), weight_norm
 
-    def _difference(self, name: str, before: Tensor, after: Tensor) -> tuple[Tensor | None, float]:
-        """Return W′ − W, or None when they are equal, and ‖W‖_F."""
-        changed = before.dtype != after.dtype or not torch.equal(before, after)
-        if self._buffer.numel() < before.numel():
-            self._buffer = self._buffer.new_empty(before.numel())
-        delta = self._buffer[: before.numel()].view(before.shape)
-        old_rows, new_rows = [], []
-        height = max(1, BLOCK_ELEMENTS // before.shape[1])
-        for start in range(0, len(before), height):
-            rows = slice(start, start + height)
-            old = before[rows].to(delta)
-            old_rows.append(row_norms(old))
-            if changed:
-                new_rows.append(row_norms(delta[rows].copy_(after[rows])))
-                delta[rows] -= old
-        weight_norm = _finite(torch.cat(old_rows), name, "old")
-        if changed:
-            _finite(torch.cat(new_rows), name, "new")
+    def _difference(self, name: str, before: TensorEntry, after: TensorEntry) -> tuple[Tensor | None, float]:
+        """Return W′ − W as the files lay it out, or None when they are equal, and ‖W‖_F."""
+        count = math.prod(before.shape)
+        if self._buffer.numel() < count:
+            self._buffer = self._buffer.new_empty(count)
+        delta = self._buffer[:count].view(before.shape)
+        changed = before.dtype != after.dtype
+        old_norms, new_norms = [], []
+        start = 0
+        for stored, new in zip(before.blocks(BLOCK_ELEMENTS), after.blocks(BLOCK_ELEMENTS), strict=True):
+            changed = changed or not torch.equal(stored, new)
+            rows = delta[start : start + len(stored)]
+            old = stored.to(rows)
+            old_norms.append(row_norms(old))
+            new_norms.append(row_norms(rows.copy_(new)))
+            rows -= old
+            start += len(stored)
+        weight_norm = _finite(torch.cat(old_norms), name, "old")
+        _finite(torch.cat(new_norms), name, "new")
         return delta if changed else None, weight_norm
 
 

@@ -5,9 +5,11 @@ largest tensor and a header cannot make us allocate more than it may.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import torch
@@ -45,12 +47,32 @@ class TensorEntry:
         Raises:
             IntegrityError: The file ends before the tensor does.
         """
-        buffer = torch.empty(self.size, dtype=torch.uint8)
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            if file.readinto(buffer.numpy().data) != self.size:
-                raise IntegrityError(f"{self.path.name}: the file ends inside tensor {self.name!r}")
-        return buffer.view(self.dtype).reshape(self.shape)
+            return self._next(file, self.size).reshape(self.shape)
+
+    def blocks(self, elements: int) -> Iterator[Tensor]:
+        """Yield the tensor some rows at a time, as `read` would return them.
+
+        Args:
+            elements: The most that a block holds, but for one row, which is always whole.
+
+        Raises:
+            IntegrityError: The file ends before the tensor does.
+        """
+        count, *row = self.shape
+        height = max(1, elements // math.prod(row))
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            for start in range(0, count, height):
+                rows = min(height, count - start)
+                yield self._next(file, rows * math.prod(row) * self.dtype.itemsize).reshape(rows, *row)
+
+    def _next(self, file: BufferedReader, size: int) -> Tensor:
+        buffer = torch.empty(size, dtype=torch.uint8)
+        if file.readinto(buffer.numpy().data) != size:
+            raise IntegrityError(f"{self.path.name}: the file ends inside tensor {self.name!r}")
+        return buffer.view(self.dtype)
 
 
 @dataclass(frozen=True)

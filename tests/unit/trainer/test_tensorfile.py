@@ -43,6 +43,17 @@ def test_a_file_cut_after_its_header_was_read_is_noticed(tmp_path: Path) -> None
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(IntegrityError, match="ends inside tensor 'x'"):
         opened.tensors["x"].read()
+    with pytest.raises(IntegrityError, match="ends inside tensor 'x'"):
+        list(opened.tensors["x"].blocks(30))
+
+
+@pytest.mark.parametrize(("elements", "heights"), [(1, [1] * 5), (12, [3, 2]), (100, [5])])
+def test_blocks_are_the_tensors_rows(tmp_path: Path, elements: int, heights: list[int]) -> None:
+    tensor = torch.arange(20).reshape(5, 4).to(torch.bfloat16)
+    save_file({"before": torch.ones(3), "x": tensor}, tmp_path / "x.safetensors")
+    blocks = list(open_tensors(tmp_path / "x.safetensors").tensors["x"].blocks(elements))
+    assert [len(block) for block in blocks] == heights
+    assert torch.equal(torch.cat(blocks), tensor)
 
 
 def test_reads_shards_through_their_index(tmp_path: Path) -> None:
