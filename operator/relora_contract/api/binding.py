@@ -88,6 +88,9 @@ class ReadaptationSpec(Readaptation):
     )
 
 
+_DEFAULT_READAPTATION = ReadaptationSpec()
+
+
 class ServerRef(Model):
     """The AdapterServer that serves the adapter."""
 
@@ -154,6 +157,9 @@ class UpdatePolicy(Model):
     )
 
 
+_DEFAULT_UPDATE_POLICY = UpdatePolicy()
+
+
 class AdapterBindingSpec(Model):
     """What a tenant wants kept alive across releases."""
 
@@ -218,12 +224,12 @@ class AdapterBindingSpec(Model):
     @property
     def effective_readaptation(self) -> ReadaptationSpec:
         """`readaptation` with every default."""
-        return self.readaptation or ReadaptationSpec()
+        return self.readaptation or _DEFAULT_READAPTATION
 
     @property
     def effective_update_policy(self) -> UpdatePolicy:
         """`updatePolicy` as it stands, or with every default."""
-        return self.update_policy or UpdatePolicy()
+        return self.update_policy or _DEFAULT_UPDATE_POLICY
 
     def approves(self, release_name: str) -> bool:
         """Tell whether the owner lets the binding move to a release."""

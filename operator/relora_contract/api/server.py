@@ -110,6 +110,9 @@ class Upgrade(Model):
         return self.stragglers is Stragglers.SPLIT and self.fallback_target_ref is not None
 
 
+_DEFAULT_UPGRADE = Upgrade()
+
+
 class AdapterServerSpec(Model):
     """Which workload serves which family."""
 
@@ -189,7 +192,7 @@ class AdapterServerSpec(Model):
     @property
     def effective_upgrade(self) -> Upgrade:
         """`upgrade` with its default."""
-        return self.upgrade or Upgrade()
+        return self.upgrade or _DEFAULT_UPGRADE
 
     @property
     def effective_progress_deadline_seconds(self) -> int:

@@ -39,18 +39,15 @@ def blocks(
     name = release.metadata.name
     missing = [member.binding for member in members if offer(member.binding, name, chain) is None]
     missing.sort(key=lambda binding: (binding.metadata.namespace, binding.metadata.name))
-    return tuple(Block(binding, _why(binding, release, namespaces, profiles)) for binding in missing)
+    views = {name: namespaces.get(name) for name in {binding.metadata.namespace for binding in missing}}
+    shut = {name for name, view in views.items() if view is not None and not open_to(release, view, profiles)}
+    return tuple(
+        Block(binding, Reason.NOT_ELIGIBLE if binding.metadata.namespace in shut else _why(binding, release))
+        for binding in missing
+    )
 
 
-def _why(
-    binding: AdapterBinding,
-    release: BaseModelRelease,
-    namespaces: Mapping[str, NamespaceView],
-    profiles: Mapping[str, TrainerProfile],
-) -> Reason:
-    namespace = namespaces.get(binding.metadata.namespace)
-    if namespace is not None and not open_to(release, namespace, profiles):
-        return Reason.NOT_ELIGIBLE
+def _why(binding: AdapterBinding, release: BaseModelRelease) -> Reason:
     if not binding.spec.approves(release.metadata.name):
         return Reason.AWAITING_APPROVAL
     candidate = binding.status.candidate

@@ -57,33 +57,49 @@ def membership(
     beside: ServingSet | None = None,
 ) -> Membership:
     """Admit bindings: those in the live set, or in the one `beside` it, keep their seats, then the older come first."""
-    members: dict[str, Member] = {}
     refused: dict[Key, Refusal] = {}
-    present = [binding for binding in bindings if not _leaving(binding, namespaces)]
-    seated = {
-        (adapter.name, adapter.digest) for each in (live, beside) if each is not None for adapter in each.adapters
-    }
-    named = [(served_name(binding, server.metadata.namespace), binding) for binding in present]
-    admitted = {
-        namespace: _admitted(server, namespace, namespaces)
-        for namespace in {binding.metadata.namespace for binding in present}
-    }
-    for name, binding in sorted(named, key=lambda pair: _rank(pair[1], pair[0], seated)):
-        refusal = _refusal(server, binding, admitted=admitted[binding.metadata.namespace])
-        if refusal is None and name in members:
-            refusal = Refusal(
+    asking: list[Member] = []
+    admitted: dict[str, bool] = {}
+    for binding in bindings:
+        if _leaving(binding, namespaces):
+            continue
+        namespace = binding.metadata.namespace
+        if namespace not in admitted:
+            admitted[namespace] = _admitted(server, namespace, namespaces)
+        refusal = _refusal(server, binding, admitted=admitted[namespace])
+        if refusal is None:
+            asking.append(Member(binding, served_name(binding, server.metadata.namespace)))
+        else:
+            refused[binding_key(binding)] = refusal
+    members = {member.served_name: member for member in asking}
+    if len(members) < len(asking) or len(members) > server.spec.effective_max_adapters:
+        members = _seated(server, asking, _served(live, beside), refused)
+    return Membership(members=tuple(members[name] for name in sorted(members)), refused=refused)
+
+
+def _served(*sets: ServingSet | None) -> set[tuple[str, str]]:
+    return {(adapter.name, adapter.digest) for each in sets if each is not None for adapter in each.adapters}
+
+
+def _seated(
+    server: AdapterServer, asking: Iterable[Member], served: set[tuple[str, str]], refused: dict[Key, Refusal]
+) -> dict[str, Member]:
+    """Return those who get a seat, by served name, where there are more who ask; add the others to `refused`."""
+    members: dict[str, Member] = {}
+    for member in sorted(asking, key=lambda one: _rank(one, served)):
+        binding, name = member.binding, member.served_name
+        if name in members:
+            refused[binding_key(binding)] = Refusal(
                 Reason.SERVED_NAME_CONFLICT, f"{name} is already the name of {_told(members[name].binding, binding)}"
             )
-        if refusal is None and len(members) >= server.spec.effective_max_adapters:
-            refusal = Refusal(
+        elif len(members) >= server.spec.effective_max_adapters:
+            refused[binding_key(binding)] = Refusal(
                 Reason.SERVER_FULL,
                 f"AdapterServer {server.metadata.name} already holds {len(members)} adapters (spec.maxAdapters)",
             )
-        if refusal is None:
-            members[name] = Member(binding, name)
         else:
-            refused[binding_key(binding)] = refusal
-    return Membership(members=tuple(members[name] for name in sorted(members)), refused=refused)
+            members[name] = member
+    return members
 
 
 def _told(holder: AdapterBinding, asking: AdapterBinding) -> str:
@@ -97,11 +113,11 @@ def _leaving(binding: AdapterBinding, namespaces: Mapping[str, NamespaceView]) -
     return binding.metadata.deletion_timestamp is not None or (namespace is not None and namespace.terminating)
 
 
-def _rank(binding: AdapterBinding, name: str, seated: set[tuple[str, str]]) -> tuple[bool, str, str, str]:
+def _rank(member: Member, served: set[tuple[str, str]]) -> tuple[bool, str, str, str]:
     """Sort key: those who are served come first, then the older ones."""
-    metadata, current = binding.metadata, binding.status.current
-    served = current is not None and bool(seated) and (name, current.adapter.digest) in seated
-    return not served, metadata.creation_timestamp, metadata.namespace, metadata.name
+    metadata, current = member.binding.metadata, member.binding.status.current
+    seated = current is not None and (member.served_name, current.adapter.digest) in served
+    return not seated, metadata.creation_timestamp, metadata.namespace, metadata.name
 
 
 def _refusal(server: AdapterServer, binding: AdapterBinding, *, admitted: bool) -> Refusal | None:

@@ -91,10 +91,9 @@ def settled(live: ServingSet, members: Iterable[Member]) -> bool:
         adapter = by_name.get(member.served_name)
         if adapter is None:
             continue
-        ref = ArtifactRef(uri=adapter.uri, digest=adapter.digest)
-        if recognized(member.binding, Pair(release=live.release, base=live.base, adapter=ref)) is None:
-            continue
         current = member.binding.status.current
-        if current is None or (current.release_name, current.adapter.digest) != (live.release, adapter.digest):
+        if current is not None and (current.release_name, current.adapter.digest) == (live.release, adapter.digest):
+            continue
+        if recognized(member.binding, Pair(release=live.release, base=live.base, adapter=adapter)) is not None:
             return False
     return True

@@ -1,6 +1,7 @@
 """RFC 3339 in UTC, whole seconds, as the API server writes it."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from relora_contract.scalars import Timestamp
 
@@ -10,6 +11,7 @@ def timestamp(moment: datetime) -> Timestamp:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@lru_cache(maxsize=4096)
 def moment(text: Timestamp) -> datetime:
     """Parse what `timestamp` or the API server wrote.
 
