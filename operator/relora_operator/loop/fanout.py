@@ -7,10 +7,11 @@ change is passed on only when it touches what the other side reads. Too few woul
 from collections.abc import Iterator
 
 from relora_contract.api.binding import AdapterBinding, BindingConditionType
+from relora_contract.api.meta import ObjectMeta
 from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease, ReleaseConditionType
 from relora_contract.api.server import AdapterServer, ServerConditionType
-from relora_operator.core.actions import Key
+from relora_operator.core.actions import Key, Kind
 from relora_operator.core.conditions import holds, reason_of
 from relora_operator.core.observed import NamespaceView, TargetView
 from relora_operator.core.reasons import REGISTRY
@@ -43,16 +44,56 @@ def concerned(state: State, change: AnyChange) -> set[Key]:
     }
 
 
-def is_progress(change: AnyChange) -> bool:
-    """Tell whether a binding only came further on its way: its server shows that, and decides nothing by it.
+def is_only_status(change: AnyChange) -> bool:
+    """Tell whether an object of ours is the same but for its status: that is what an own write looks like."""
+    match change.old, change.new:
+        case (
+            (BaseModelRelease() | AdapterBinding() | AdapterServer()) as old,
+            (BaseModelRelease() | AdapterBinding() | AdapterServer()) as new,
+        ):
+            return _wish(old.metadata) == _wish(new.metadata)
+        case _:
+            return False
 
-    Of the five statuses that a binding has on its way to a release, three are of this sort; and a server reads all of
-    its bindings.
+
+def _wish(metadata: ObjectMeta) -> tuple[object, ...]:
+    """Return what changes when somebody wants something else: the generation stands for the spec."""
+    return metadata.uid, metadata.generation, metadata.deletion_timestamp, metadata.labels, metadata.annotations
+
+
+def is_progress(change: AnyChange, kind: Kind) -> bool:
+    """Tell whether an object of `kind` tells of the change in its status at most, and decides nothing by it.
+
+    Of the five statuses that a binding has on its way to a release, three are of this sort for its server, which reads
+    all of its bindings. So is what a server or a release itself tells of how far its bindings are, and for the members
+    of a server that a roll-out has begun.
     """
-    old, new = change.old, change.new
-    if not isinstance(old, AdapterBinding) or not isinstance(new, AdapterBinding):
-        return False
-    return _read_by_the_server(old) == _read_by_the_server(new)
+    match kind, change.old, change.new:
+        case "AdapterServer", AdapterBinding() as old, AdapterBinding() as new:
+            return _read_by_the_server(old) == _read_by_the_server(new)
+        case "AdapterServer", AdapterServer() as old, AdapterServer() as new:
+            return _basis_of_server(old) == _basis_of_server(new)
+        case "BaseModelRelease", BaseModelRelease() as old, BaseModelRelease() as new:
+            return _basis_of_release(old) == _basis_of_release(new)
+        case "AdapterBinding", AdapterServer() as old, AdapterServer() as new:
+            return _ends_of_rollouts(old) == _ends_of_rollouts(new)
+        case "AdapterBinding", TargetRecord(view=old_view), TargetRecord(view=new_view):
+            return _access(old_view) == _access(new_view)
+        case _:
+            return False
+
+
+def _basis_of_server(server: AdapterServer) -> tuple[object, ...]:
+    """Return what a server's next decision rests on of itself."""
+    told = {"observed_generation": 0, "conditions": [], "blockers": []}
+    return *_wish(server.metadata), server.status.model_copy(update=told)
+
+
+def _basis_of_release(release: BaseModelRelease) -> tuple[object, ...]:
+    """Return what a release's next decision rests on of itself."""
+    conditions = [one for one in release.status.conditions if one.type != ReleaseConditionType.COMPLETE]
+    told = {"bindings": None, "failure_samples": [], "completion_time": None, "conditions": conditions}
+    return *_wish(release.metadata), release.status.model_copy(update=told)
 
 
 def _read_by_the_server(binding: AdapterBinding) -> tuple[object, ...]:
@@ -164,9 +205,13 @@ def _of_server(state: State, server: AdapterServer, other: AdapterServer | None)
 
 def _read_by_members(server: AdapterServer) -> tuple[object, ...]:
     """Return all but the blockers and the other conditions, which change whenever a member does."""
+    return *_ends_of_rollouts(server), server.status.candidate
+
+
+def _ends_of_rollouts(server: AdapterServer) -> tuple[object, ...]:
     metadata, status = server.metadata, server.status
     stalled = next((found for found in status.conditions if found.type == ServerConditionType.STALLED), None)
-    sets = (status.current, status.previous, status.candidate, status.rolled_back, status.fallback)
+    sets = (status.current, status.previous, status.rolled_back, status.fallback)
     return metadata.uid, metadata.deletion_timestamp, metadata.labels, server.spec, sets, stalled
 
 
@@ -181,7 +226,11 @@ def _of_target(state: State, target: ObjectId, view: TargetView, other: TargetVi
 
 
 def _seen_by_members(target: TargetView) -> tuple[object, ...]:
-    return target.uid, target.consent, target.serving_set_digest, target.rolled_out
+    return *_access(target), target.serving_set
+
+
+def _access(target: TargetView) -> tuple[object, ...]:
+    return target.uid, target.consent, target.controlled
 
 
 def _of_namespace(state: State, name: str) -> Iterator[Key]:

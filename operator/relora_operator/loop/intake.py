@@ -4,12 +4,15 @@ from relora_operator.kube.errors import JsonObject
 from relora_operator.kube.parse import identity
 from relora_operator.kube.resources import ResourceType
 from relora_operator.loop.cache import version_of
-from relora_operator.loop.fanout import AnyChange, concerned, is_progress
+from relora_operator.loop.fanout import AnyChange, concerned, is_only_status, is_progress
 from relora_operator.loop.queue import WorkQueue
 from relora_operator.loop.state import State
 
 PROGRESS_PAUSE_SECONDS = 5.0
-"""How far behind a server's account of what its bindings wait for may be."""
+"""How far behind a server's or a release's account of what its bindings do may be."""
+OWN_STATUS_PAUSE_SECONDS = 1.0
+"""When an object is looked at again after its status was written. At once, it would pick up what its pauses are to
+gather, and tell each piece of it in a status of its own; mostly other news come meanwhile that it is looked at for."""
 
 
 class Intake:
@@ -44,11 +47,14 @@ class Intake:
     def _pass_on(self, resource: ResourceType, change: AnyChange | None) -> bool:
         if change is None:
             return False
+        only_status = is_only_status(change)
         for key in concerned(self._state, change):
-            if key.kind == resource.kind:
-                self._queue.add(key)
-            elif key.kind == "AdapterServer" and is_progress(change):
+            if is_progress(change, key.kind):
                 self._queue.add_after(key, PROGRESS_PAUSE_SECONDS)
-            else:
+            elif key.kind != resource.kind:
                 self._queue.add_soon(key)
+            elif only_status:
+                self._queue.add_after(key, OWN_STATUS_PAUSE_SECONDS)
+            else:
+                self._queue.add(key)
         return True

@@ -13,7 +13,7 @@ from relora_operator.core.actions import Key
 LEAST_PAUSE_SECONDS = 0.5
 PAUSE_PER_COST = 9.0
 """A key that gathers news of many others may use a tenth of the time of its worker."""
-BINDING_PAUSE_SECONDS = 0.2
+BINDING_PAUSE_SECONDS = 0.5
 """A step of a Job is told by several events of the Job and of its pod, which come within this time."""
 
 

@@ -3,10 +3,11 @@ from typing import Any
 import pytest
 
 from controller.world import World, binding, deployment
-from relora_contract.wellknown import API_VERSION
+from relora_contract.wellknown import ANNOTATION_SERVING_SET, API_VERSION
 from relora_operator.core.actions import Key
 from relora_operator.kube.resources import BINDINGS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, PROFILES, RELEASES, SERVERS
-from relora_operator.loop.queue import LEAST_PAUSE_SECONDS
+from relora_operator.loop.intake import OWN_STATUS_PAUSE_SECONDS, PROGRESS_PAUSE_SECONDS
+from relora_operator.loop.queue import BINDING_PAUSE_SECONDS, LEAST_PAUSE_SECONDS
 from samples import kinds
 from samples.kinds import digest
 
@@ -151,27 +152,34 @@ async def test_anything_else_about_a_namespace_concerns_nobody(world: World) -> 
     assert await world.queued() == set()
 
 
-async def test_progress_of_a_workload_concerns_its_server_and_its_end_the_members_too(world: World) -> None:
+def with_set(document: dict[str, Any]) -> dict[str, Any]:
+    document["spec"]["template"]["metadata"]["annotations"] = {ANNOTATION_SERVING_SET: "{}"}
+    return document
+
+
+async def test_progress_of_a_workload_concerns_its_server_and_another_set_the_members_too(world: World) -> None:
     world.fill()
     world.put(DEPLOYMENTS, deployment(available=0), version=2)
     await world.settle()
 
-    world.put(DEPLOYMENTS, deployment(available=1), version=3)
+    world.put(DEPLOYMENTS, deployment(available=2), version=3)
     assert await world.queued() == {SERVER}
 
-    world.put(DEPLOYMENTS, deployment(available=2), version=4)
+    world.put(DEPLOYMENTS, with_set(deployment(available=2)), version=4)
     assert await world.queued() == {SERVER, ONE, TWO}
 
 
-async def test_progress_of_a_fallback_workload_concerns_its_server_and_its_end_the_members_too(world: World) -> None:
+async def test_progress_of_a_fallback_workload_concerns_its_server_and_another_set_the_members_too(
+    world: World,
+) -> None:
     world.fill()
     world.put(DEPLOYMENTS, deployment("old", available=0), version=2)
     await world.settle()
 
-    world.put(DEPLOYMENTS, deployment("old", available=1), version=3)
+    world.put(DEPLOYMENTS, deployment("old", available=2), version=3)
     assert await world.queued() == {SERVER}
 
-    world.put(DEPLOYMENTS, deployment("old", available=2), version=4)
+    world.put(DEPLOYMENTS, with_set(deployment("old", available=2)), version=4)
     assert await world.queued() == {SERVER, ONE, TWO}
 
 
@@ -272,11 +280,118 @@ async def test_how_far_a_binding_is_reaches_its_server_later_than_what_it_decide
     await world.settle()
 
     world.put(BINDINGS, {**binding("one"), "status": {"candidate": CANDIDATE} | status}, version=3)
-    world.seconds[0] += LEAST_PAUSE_SECONDS
-    world.queue._move_due()
-
-    assert (SERVER in {await take(world) for _ in range(len(world.queue))}) is soon
+    assert (SERVER in await within(world, LEAST_PAUSE_SECONDS)) is soon
     assert soon or SERVER in await world.queued()
+
+
+CURRENT = {"releaseName": "tiny-r1", "setDigest": digest("set"), "adapters": 2}
+NEXT = CURRENT | {"releaseName": "tiny-r2", "state": "RollingOut", "startTime": "2026-11-01T10:00:00Z"}
+BLOCKERS = [{"namespace": "team", "name": "one", "reason": "Running"}]
+NEXT_RELEASE = {"releaseName": "tiny-r2", "startTime": "2026-11-01T10:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"),
+    [
+        ({"blockers": BLOCKERS, "conditions": [TOLD]}, PROGRESS_PAUSE_SECONDS),
+        ({"current": CURRENT}, OWN_STATUS_PAUSE_SECONDS),
+        ({"candidate": NEXT}, OWN_STATUS_PAUSE_SECONDS),
+        ({"next": NEXT_RELEASE}, OWN_STATUS_PAUSE_SECONDS),
+    ],
+)
+async def test_a_server_gathers_news_before_it_is_looked_at_after_its_own_status(
+    world: World, *, status: dict[str, Any], seconds: float
+) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(SERVERS, {**kinds.server("vllm", "serving"), "status": status}, version=2)
+
+    assert SERVER not in await within(world, seconds - 0.1)
+    assert SERVER in await within(world, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"),
+    [
+        ({"bindings": {"eligible": 2, "running": 1}}, PROGRESS_PAUSE_SECONDS),
+        ({"conditions": [TOLD | {"type": "Complete"}]}, PROGRESS_PAUSE_SECONDS),
+        ({"conditions": [TOLD | {"type": "Ready"}]}, OWN_STATUS_PAUSE_SECONDS),
+        ({"startTime": "2026-11-01T10:00:00Z"}, OWN_STATUS_PAUSE_SECONDS),
+        ({"canaries": {"matched": 2, "promoted": 1}}, OWN_STATUS_PAUSE_SECONDS),
+    ],
+)
+async def test_a_release_gathers_news_before_it_is_looked_at_after_its_own_status(
+    world: World, *, status: dict[str, Any], seconds: float
+) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(RELEASES, release_status(**status), version=2)
+
+    assert R2 not in await within(world, seconds - 0.1)
+    assert R2 in await within(world, 0.1)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"labels": {"a": "b"}},
+        {"annotations": {"relora.dev/retry-requested-at": "2026-11-01T10:00:00Z"}},
+        {"deletionTimestamp": "2026-11-01T10:00:00Z"},
+        {"generation": 7},
+    ],
+)
+async def test_what_somebody_wants_of_a_server_is_looked_at_at_once(world: World, metadata: dict[str, Any]) -> None:
+    world.fill()
+    await world.settle()
+    document = {**kinds.server("vllm", "serving"), "status": {"blockers": BLOCKERS}}
+    document["metadata"] |= metadata
+
+    world.put(SERVERS, document, version=2)
+
+    assert SERVER in await within(world, 0)
+
+
+@pytest.mark.parametrize(("status", "soon"), [({"current": CURRENT}, True), ({"candidate": NEXT}, False)])
+async def test_that_a_roll_out_has_begun_reaches_the_members_later_than_its_end(
+    world: World, *, status: dict[str, Any], soon: bool
+) -> None:
+    world.fill()
+    await world.settle()
+
+    world.put(SERVERS, {**kinds.server("vllm", "serving"), "status": status}, version=2)
+
+    assert ({ONE, TWO} <= await within(world, BINDING_PAUSE_SECONDS)) is soon
+    assert soon or {ONE, TWO} <= await within(world, PROGRESS_PAUSE_SECONDS)
+
+
+@pytest.mark.parametrize("consent", [True, False])
+async def test_another_set_of_a_workload_reaches_the_members_later_than_another_owner(
+    world: World, *, consent: bool
+) -> None:
+    world.fill()
+    await world.settle()
+    document = deployment(available=2)
+    if consent:
+        world.put(DEPLOYMENTS, with_set(document), version=2)
+    else:
+        world.put(DEPLOYMENTS, {**document, "metadata": document["metadata"] | CONTROLLED}, version=2)
+
+    assert ({ONE, TWO} <= await within(world, BINDING_PAUSE_SECONDS)) is not consent
+    assert not consent or {ONE, TWO} <= await within(world, PROGRESS_PAUSE_SECONDS)
+
+
+CONTROLLED: dict[str, Any] = {
+    "ownerReferences": [{"apiVersion": "v1", "kind": "Other", "name": "o", "uid": "o", "controller": True}]
+}
+
+
+async def within(world: World, seconds: float) -> set[Key]:
+    """Let time pass, and take what is due then."""
+    world.seconds[0] += seconds
+    world.queue._move_due()
+    return {await take(world) for _ in range(len(world.queue))}
 
 
 async def take(world: World) -> Key:

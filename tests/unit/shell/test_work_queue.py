@@ -175,10 +175,10 @@ async def test_the_first_news_of_a_server_wait_for_a_moment_only(queue: WorkQueu
 async def test_a_binding_waits_for_the_other_events_of_the_same_step(queue: WorkQueue, clock: Clock) -> None:
     queue.add_soon(BINDING)
     assert await taken(queue) is None
-    clock.seconds = 0.1
+    clock.seconds = 0.4
     queue.add_soon(BINDING)
 
-    clock.seconds = 0.2
+    clock.seconds = 0.5
     assert await taken(queue) == BINDING
     queue.done(BINDING)
     clock.seconds = 1
