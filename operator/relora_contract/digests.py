@@ -28,7 +28,7 @@ def _refuse_floats(value: JsonValue) -> None:
         raise TypeError(f"{value!r} is a float; canonical JSON carries decimal strings")
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for part in parts:
-        if not isinstance(part, str):
+        if isinstance(part, dict | list | float):
             _refuse_floats(part)
 
 

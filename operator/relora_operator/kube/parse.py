@@ -165,10 +165,10 @@ def _share_given(value: Model) -> None:
 def _share(value: object) -> None:
     if isinstance(value, Model):
         _share_given(value)
-        for part in value.__dict__.values():
-            _share(part)
-    elif isinstance(value, list):
-        for part in value:
+    elif not isinstance(value, list):
+        return
+    for part in value.__dict__.values() if isinstance(value, Model) else value:
+        if part is not None and not isinstance(part, str | int):  # most are
             _share(part)
 
 

@@ -15,6 +15,8 @@ from relora_operator.kube.errors import JsonObject, KubeError, TemporaryError, e
 from relora_operator.kube.resources import ResourceType
 
 _REDIRECT = 300
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+"""The whole exchange has one: a second clock for the same time costs a timer and a context for each request."""
 
 _SECONDS = Histogram(
     "relora_client_request_seconds",
@@ -116,7 +118,7 @@ class HttpTransport:
                 f"{configuration.host}{path}{f'?{urlencode(query)}' if query else ''}",
                 header_params=all_headers,
                 body=body,
-                _request_timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+                _request_timeout=_NO_TIMEOUT,
             )
             return answer.status, await answer.read(), answer.headers
 

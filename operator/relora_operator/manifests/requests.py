@@ -1,6 +1,7 @@
 """The StepRequest of a Job, with the secrets by which its pods reach the stores."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from relora_contract.api.binding import AdapterBinding
 from relora_contract.api.profile import TrainerProfile
@@ -37,7 +38,7 @@ class MountedRequest:
     request: DeltaRequest | ReadaptationRequest
     secrets: tuple[SecretMount, ...]
 
-    @property
+    @cached_property
     def annotation(self) -> str:
         """Value of the annotation that carries the request."""
         return canonical_json(self.request.to_json()).decode()
