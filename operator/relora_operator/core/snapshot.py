@@ -13,9 +13,9 @@ from relora_operator.core.refusals import Refusals
 from relora_operator.core.tally import Tally
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ReleaseSnapshot:
-    """For one BaseModelRelease."""
+    """For one BaseModelRelease. It equals no other one: its tally and its servers change with the fleet."""
 
     release: BaseModelRelease
     family: tuple[BaseModelRelease, ...]

@@ -103,10 +103,11 @@ class Reconciler:
         plan = self.decisions.decide(snapshot, self.now())
         if _acts_on_the_cluster(plan):
             await self.live.refresh(key, plan)
-            snapshot = await self.gatherer.gather(key)
-            if snapshot is None:
+            again = await self.gatherer.gather(key)
+            if again is None:
                 return False
-            plan = self.decisions.decide(snapshot, self.now())
+            if again != snapshot:  # a plan follows from its snapshot alone
+                plan = self.decisions.decide(again, self.now())
         changes = await self.executor.execute(plan)
         if plan.requeue_after_seconds is not None:
             self.queue.add_after(key, plan.requeue_after_seconds)

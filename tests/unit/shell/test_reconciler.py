@@ -3,6 +3,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 
@@ -165,6 +166,44 @@ async def test_a_plan_that_begins_with_the_status_reads_the_jobs_alone_and_start
     before = [sent for sent in world.transport.sent if sent.verb == "GET"][:1]
     assert [sent.path for sent in before] == [JOBS.path("team")]
     assert world.transport.writes == [("PATCH", STATUS_PATH)]
+
+
+def news_of_itself(world: World) -> None:
+    document = binding("one", priority=3)
+    world.transport.objects[BINDINGS.path("team", "one")] |= {**document, "metadata": metadata_of_one(world, "2")}
+
+
+def news_of_a_neighbour(world: World) -> None:
+    world.put(BINDINGS, {**binding("two"), "status": {"observedGeneration": 1}}, version=2)
+
+
+def metadata_of_one(world: World, version: str) -> JsonObject:
+    known = world.transport.objects[BINDINGS.path("team", "one")]["metadata"]
+    return {**cast("JsonObject", known), "resourceVersion": version}
+
+
+@pytest.mark.parametrize(("meanwhile", "decisions"), [(None, 1), (news_of_itself, 2), (news_of_a_neighbour, 2)])
+async def test_the_same_is_not_decided_on_twice(
+    loop: Loop, *, meanwhile: Callable[[World], None] | None, decisions: int
+) -> None:
+    world = loop.world
+
+    def decide(_: BindingSnapshot) -> Plan:
+        if meanwhile is not None and len(loop.snapshots) == 1:
+            meanwhile(world)
+        return Plan(actions=(CREATE,))
+
+    loop.decide = decide
+    await loop.reconciler.reconcile(ONE)
+
+    assert len(loop.snapshots) == decisions
+    assert [verb for verb, _ in world.transport.writes] == ["POST"]
+
+
+async def test_a_release_is_always_decided_on_twice_as_its_tally_changes_under_it(loop: Loop) -> None:
+    gatherer, release = loop.reconciler.gatherer, Key("BaseModelRelease", "", "tiny-r2")
+
+    assert await gatherer.gather(release) != await gatherer.gather(release)
 
 
 async def test_a_time_to_live_needs_no_live_look(loop: Loop) -> None:
