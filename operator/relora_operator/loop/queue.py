@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from relora_operator.core.actions import Key
 
-LEAST_PAUSE_SECONDS = 0.5
+LEAST_PAUSE_SECONDS = 1.0
 PAUSE_PER_COST = 9.0
 """A key that gathers news of many others may use a tenth of the time of its worker."""
 BINDING_PAUSE_SECONDS = 0.5
