@@ -75,10 +75,8 @@ def _served(member: Member, adapter: ArtifactRef) -> ServedAdapter:
 def drops_nobody(wanted: ServingSet, live: ServingSet | None, members: Iterable[Member]) -> bool:
     """Tell whether a set on the present base still holds every member that is served; none is ever dropped."""
     served = {adapter.name for adapter in live.adapters} if live is not None else set()
-    return all(
-        member.served_name not in served or any(adapter.name == member.served_name for adapter in wanted.adapters)
-        for member in members
-    )
+    kept = {adapter.name for adapter in wanted.adapters}
+    return all(member.served_name not in served or member.served_name in kept for member in members)
 
 
 def settled(live: ServingSet, members: Iterable[Member]) -> bool:
