@@ -106,6 +106,7 @@ ADAPTER_AUTHOR = _adapter(
 BASE_R2_HARD = _release("smollm2-r2-hard", BASE_R1, replace(_MILD, steps=96))
 _BENCH = Split(train=512, validation=256, test=400)
 BENCH_SENTIMENT = _shortened("bench-sentiment", TASK_SENTIMENT, _BENCH)
+BENCH_EXCERPT = _shortened("bench-excerpt", TASK_SENTIMENT, Split(train=256, validation=128, test=200))
 BENCH_AUTHOR = _shortened("bench-author", TASK_AUTHOR, _BENCH)
 TASK_NEWSGROUP = _topics("task-newsgroup", topics.NEWSGROUP, Split(train=516, validation=258, test=402))
 TASK_NEWS = _topics("task-news", topics.NEWS, Split(train=515, validation=255, test=400))
@@ -157,6 +158,7 @@ TINY = (TINY_R1, TINY_R2, TINY_R2_BAD, TINY_TASK_KIND, TINY_TASK_MOOD, TINY_ADAP
 BENCH = (
     BASE_R2_HARD,
     BENCH_SENTIMENT,
+    BENCH_EXCERPT,
     BENCH_AUTHOR,
     TASK_NEWSGROUP,
     TASK_NEWS,

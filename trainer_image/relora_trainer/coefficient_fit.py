@@ -187,15 +187,14 @@ class CoefficientFit:
         self.step_count += 1
         return total
 
-    def run(self, *, seconds: float, clock: Callable[[], float], after_step: Callable[[float], None]) -> None:
+    def run(self, *, clock: Callable[[], float], after_step: Callable[[float], None]) -> None:
         """Make the steps that are left.
 
         Args:
-            seconds: The most that all steps may take, those before an interruption included.
             clock: Monotonic time in seconds.
             after_step: Called after every step with its loss; what it raises ends the fit.
         """
-        while self.step_count < self.total_steps and self.seconds <= seconds:
+        while self.step_count < self.total_steps:
             start = clock()
             loss = self.step()
             self.seconds += clock() - start

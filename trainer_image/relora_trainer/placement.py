@@ -1,11 +1,18 @@
 """Where and in which precision the trainer computes: chosen once, at the start."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 SHORT_TEXT_ATTENTION = "eager"
 """On a CPU, faster than the fused kernels for texts of up to a few hundred tokens."""
+
+LEAST_GAIN = 1.2
+"""How much faster bfloat16 must be; attempts on one machine must agree, or a later one cannot continue an earlier."""
+PRODUCT_ROWS, PRODUCT_SIZE, PRODUCT_ROUNDS = 512, 1024, 5
 
 
 @dataclass(frozen=True)
@@ -24,12 +31,27 @@ class Placement:
         return f"{self.device.type}, {str(self.dtype).removeprefix('torch.')}, {self.attention} attention"
 
 
-def choose_placement() -> Placement:
-    """Return the GPU in bfloat16; without one, the CPU, in bfloat16 where it has units for matrices of it (AMX).
+def seconds_of_product(dtype: torch.dtype) -> float:
+    """Return the least time of a few products of a batch and a weight, after one that is not timed."""
+    batch, weight = (torch.ones(rows, PRODUCT_SIZE, dtype=dtype) for rows in (PRODUCT_ROWS, PRODUCT_SIZE))
+    times = []
+    for _ in range(1 + PRODUCT_ROUNDS):
+        start = time.perf_counter()
+        functional.linear(batch, weight)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
 
-    Other processors with instructions for bfloat16 multiply such matrices at half the speed of float32.
+
+def choose_placement(seconds: Callable[[torch.dtype], float] = seconds_of_product) -> Placement:
+    """Return the GPU in bfloat16; without one, the CPU in the precision that it multiplies matrices faster in.
+
+    That has to be measured. Instructions for bfloat16 say little: with those of AVX-512 and no more, processors were
+    measured that take half of float32's time for it, and others that take twice that time.
+
+    Args:
+        seconds: How long the CPU takes for some product in a precision.
     """
     if torch.cuda.is_available():
         return Placement(torch.device("cuda"), torch.bfloat16)
-    has_matrix_units = torch.cpu.get_capabilities().get("amx_bf16", False)
-    return Placement(torch.device("cpu"), torch.bfloat16 if has_matrix_units else torch.float32)
+    gain = seconds(torch.float32) / seconds(torch.bfloat16)
+    return Placement(torch.device("cpu"), torch.bfloat16 if gain > LEAST_GAIN else torch.float32)

@@ -38,7 +38,8 @@ MIN_SCREENING_ITEMS = 64
 CONTROLS = 3
 """Most full probes that the loss of a screened candidate is regressed on."""
 RESOLVED_SHARE = 0.25
-TIME_SHARE = 0.25
+COST_SHARE = 0.25
+"""What search and fit may cost, of what training is estimated to cost."""
 GRID = 101
 SURFACE_GRID = 21
 MIN_OBSERVATIONS = 2
@@ -113,8 +114,8 @@ class Stop(StrEnum):
     """As many probes as allowed were made."""
     RESOLVED = "Resolved"
     """The best expected improvement is below a quarter of the paired loss difference's standard error."""
-    TIME = "Time"
-    """Another full probe would take the search past a quarter of the time that training is estimated to need."""
+    COST = "Cost"
+    """Another full probe would make the search cost more than it may, of what training is estimated to cost."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class Search:
         budget: int,
         items: int,
         seed: int = 0,
-        training_seconds: float = math.inf,
+        affordable: float = math.inf,
         history: Sequence[Observation] = (),
     ) -> None:
         """Start, or continue from `history`.
@@ -179,14 +180,15 @@ class Search:
             budget: Most probes, all of the initial design included.
             items: Validation examples of a full probe.
             seed: Of the Sobol points and of the model's fit.
-            training_seconds: Estimate of the time that tuning would need.
+            affordable: What all probes may cost, in full ones. It is counted and not timed, so that the same request
+                gets the same adapter however busy the machine is, and whoever interrupts it.
             history: The observations of an interrupted search with the same arguments.
         """
         self.box = box
         self.budget = budget
         self.items = items
         self.seed = seed
-        self.training_seconds = training_seconds
+        self.affordable = affordable
         self.history = list(history)
         self._design = self._initial_design()
 
@@ -197,8 +199,8 @@ class Search:
             return Stop.BUDGET
         if not done:
             return self._design[0]
-        if self._seconds_left() < self.history[0].seconds:
-            return Stop.TIME
+        if self._examples_left() < self.items:
+            return Stop.COST
         if done == 1 and self._is_last():
             return replace(self._design[1], items=self.items)
         if done < len(self._design) and not self._is_last():
@@ -223,17 +225,15 @@ class Search:
         port, *others = points
         return [Candidate(*port, self.items), *(Candidate(*point, self.screening_items) for point in others)]
 
-    def _seconds_left(self) -> float:
-        return TIME_SHARE * self.training_seconds - sum(probe.seconds for probe in self.history)
+    def _examples_left(self) -> float:
+        return self.affordable * self.items - sum(len(probe.nll) for probe in self.history)
 
     def _is_full(self, probe: Observation) -> bool:
         return len(probe.nll) == self.items
 
     def _is_last(self) -> bool:
         """Tell whether no full probe could follow a screening probe, which cannot win."""
-        full = self.history[0].seconds
-        screening = full * self.screening_items / self.items
-        return self.budget - len(self.history) == 1 or self._seconds_left() < full + screening
+        return self.budget - len(self.history) == 1 or self._examples_left() < self.items + self.screening_items
 
     def _most_promising(self) -> Candidate | Stop:
         """Return the point of the highest expected improvement over the best full probe.

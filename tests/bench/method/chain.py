@@ -56,6 +56,7 @@ _REAL = Family(products.BASE_R1, {MILD: products.BASE_R2, HARD: products.BASE_R2
 _TINY = Family(products.TINY_R1, {HARD: products.TINY_R2})
 TASKS: Mapping[str, tuple[Family, Product, Product]] = {
     "sentiment": (_REAL, products.ADAPTER_SENTIMENT, products.BENCH_SENTIMENT),
+    "excerpt": (_REAL, products.ADAPTER_SENTIMENT, products.BENCH_EXCERPT),
     "author": (_REAL, products.ADAPTER_AUTHOR, products.BENCH_AUTHOR),
     "newsgroup": (_REAL, products.ADAPTER_NEWSGROUP, products.TASK_NEWSGROUP),
     "news": (_REAL, products.ADAPTER_NEWS, products.TASK_NEWS),

@@ -10,7 +10,7 @@ from bench.method.answers import share_row
 from bench.method.cellset import CellSet, Pair
 from bench.method.resampling import over_tasks_and_seeds
 from bench.method.timing import observed
-from bench.method.variants import FINE_TUNE, PORT, READY, RELORA, SCRATCH, STRATEGIES
+from bench.method.variants import END, FINE_TUNE, PORT, READY, RELORA, SCRATCH, STRATEGIES
 from bench.results import Row, at_least, at_most, measured
 
 T = TypeVar("T")
@@ -18,24 +18,35 @@ FASTER = {SCRATCH: 5.0, FINE_TUNE: 1.5}
 
 
 def rows(cells: CellSet) -> Iterator[Row]:
-    """Yield the ratios over all updates and over each, and the seconds of each strategy on each task."""
+    """Yield the ratios over all updates and over each, and the seconds of each strategy on each task.
+
+    Where no cell went to its gate, those that went to their end tell when they passed it.
+    """
+    goal = READY if cells.of(RELORA, READY) else END
     for name, faster in FASTER.items():
-        pairs = cells.pairs(RELORA, name, READY)
+        pairs = _pairs(cells, name, goal)
         if not pairs:
             continue
         title, tasks = _ratio_name(name), len(cells.tasks)
         yield _with_ratio(partial(at_least, title + _note(pairs), limit=faster, unit="×"), pairs)
         yield _with_ratio(partial(measured, f"{title}, the delta shared by {tasks} adapters", unit="×"), pairs, tasks)
         for update in cells.updates:
-            if on_update := cells.on(update=update).pairs(RELORA, name, READY):
+            if on_update := _pairs(cells.on(update=update), name, goal):
                 title = ratio_name(name, update) + _note(on_update)
                 yield _with_ratio(partial(measured, title, unit="×"), on_update)
-    yield from _slower(cells.pairs(RELORA, FINE_TUNE, READY))
+    yield from _slower(_pairs(cells, FINE_TUNE, goal))
     for update in cells.updates:
         if ported := cells.on(update=update).of(PORT, READY):
             yield share_row(f"{ported_name(update)}, {len(ported)} adapters", [cell.ready for cell in ported])
         for task in cells.tasks:
-            yield from _seconds(cells.on(update=update, task=task), task, update)
+            yield from _seconds(cells.on(update=update, task=task), task, update, goal)
+
+
+def _pairs(cells: CellSet, theirs: str, goal: str) -> list[list[Pair]]:
+    """Return the pairs whose times can be compared: a run that went on on another machine has others, too."""
+    groups = cells.pairs(RELORA, theirs, goal)
+    same = [[(a, b) for a, b in group if a.machine["processor"] == b.machine["processor"]] for group in groups]
+    return [group for group in same if group]
 
 
 def ratio_name(variant: str, update: str) -> str:
@@ -102,9 +113,9 @@ def _slower(pairs: Sequence[Sequence[Pair]]) -> Iterator[Row]:
         yield at_most(name, slower, 0)
 
 
-def _seconds(cells: CellSet, task: str, update: str) -> Iterator[Row]:
+def _seconds(cells: CellSet, task: str, update: str, goal: str) -> Iterator[Row]:
     for name in STRATEGIES:
-        if found := cells.of(name, READY):
+        if found := cells.of(name, goal):
             ready = sum(cell.ready for cell in found)
             title = seconds_name(task, update, name)
             yield observed(title, [cell.seconds_to_readiness for cell in found], f"s, {ready} of {len(found)} ready")

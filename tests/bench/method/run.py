@@ -41,7 +41,7 @@ class Run:
         self._shelf = shelf
         self._work = work
         self._measured = measured
-        self._keys = order(form.tasks, form.updates, form.seeds, form.ablations)
+        self._keys = order(form.tasks, form.updates, form.seeds, form.ablations, form.goals)
         self._failed = 0
 
     def unfinished(self, chosen: Collection[str]) -> Iterator[Callable[[], None]]:

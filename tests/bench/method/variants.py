@@ -42,18 +42,24 @@ class Key:
         return f"{self.task}, {self.update} update, seed {self.seed}: {self.variant} {goal}"
 
 
-def order(tasks: Sequence[str], updates: Sequence[str], seeds: Sequence[int], ablations: Sequence[str]) -> list[Key]:
+def order(
+    tasks: Sequence[str],
+    updates: Sequence[str],
+    seeds: Sequence[int],
+    ablations: Sequence[str],
+    goals: Sequence[str] = (READY, END),
+) -> list[Key]:
     """Return the cells in an order in which an interrupted run says most.
 
     The first seed on all updates, the other seeds on the first update, every ablation on the first update with the
-    first seed, and at last the other seeds on the other updates.
+    first seed, and at last the other seeds on the other updates. `goals` are those on the first update.
     """
     first, *others = updates
     return [
-        *_strategies(tasks, first, seeds[:1], (READY, END)),
+        *_strategies(tasks, first, seeds[:1], goals),
         *(Key(task, update, seeds[0], PORT, READY) for update in updates for task in tasks),
         *(key for update in others for key in _strategies(tasks, update, seeds[:1], (READY,))),
-        *_strategies(tasks, first, seeds[1:], (READY, END)),
+        *_strategies(tasks, first, seeds[1:], goals),
         *(Key(task, first, seeds[0], name, END) for name in ablations for task in tasks),
         *(key for update in others for key in _strategies(tasks, update, seeds[1:], (READY,))),
     ]

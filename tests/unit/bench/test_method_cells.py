@@ -93,6 +93,23 @@ def test_time_to_readiness_ends_with_the_step_that_passed() -> None:
     assert cell(asked("Scratch", READY), ready=False).seconds_to_readiness == 1094
 
 
+def test_times_of_two_machines_are_not_compared() -> None:
+    cells = finished([Key("toy", HARD, seed, name, READY) for seed in (0, 1) for name in (RELORA, SCRATCH)])
+    moved = Key("toy", HARD, 1, SCRATCH, READY)
+    cells[moved] = cells[moved].model_copy(update={"machine": {"processor": "slide rule"}})
+    assert "time to readiness, Scratch ÷ ReLoRA (1 pairs)" in {
+        row.name for row in comparing.rows(CellSet(cells), len(ALL), 0)
+    }
+
+
+def test_a_form_without_readiness_takes_it_from_what_went_to_its_end() -> None:
+    keys = order(["toy"], [HARD], [0], [], goals=[END])
+    assert [key.variant for key in keys if key.refine == READY] == [PORT]
+    found = rows(keys)
+    assert found["time to readiness, Scratch ÷ ReLoRA (1 pairs)"].value == pytest.approx(93 / 13)
+    assert found["toy, hard update: seconds until ready, ReLoRA"].value == 13
+
+
 def test_the_rows_compare_the_cells() -> None:
     found = rows(ALL)
     assert found["re-adaptations measured"].value == len(ALL)

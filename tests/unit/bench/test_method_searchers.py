@@ -10,7 +10,7 @@ OPTIMUM = (0.25, 1.5)
 
 
 def searched(searcher: type[Search]) -> Search:
-    search = searcher(BOX, budget=3, items=4, seed=0, training_seconds=0.0)
+    search = searcher(BOX, budget=3, items=4, seed=0, affordable=0.0)
     while isinstance(asked := search.ask(), Candidate):
         loss = 0.1 + (asked.alpha - OPTIMUM[0]) ** 2 + (asked.beta - OPTIMUM[1]) ** 2
         assert asked.items == 4

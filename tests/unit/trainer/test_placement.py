@@ -3,26 +3,31 @@
 import pytest
 import torch
 
-from relora_trainer.placement import choose_placement
+from relora_trainer.placement import choose_placement, seconds_of_product
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "dtype"),
+    ("bfloat16_seconds", "dtype"),
     [
-        ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
-        ({"avx512_bf16": True, "amx_bf16": False}, torch.float32),
-        ({}, torch.float32),
+        pytest.param(0.25, torch.bfloat16, id="units for matrices"),
+        pytest.param(0.95, torch.float32, id="no clear gain"),
+        pytest.param(2.0, torch.float32, id="slow instructions"),
     ],
 )
-def test_a_processor_computes_in_bfloat16_where_it_has_matrix_units_for_it(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], dtype: torch.dtype
+def test_a_cpu_computes_in_what_it_is_clearly_faster_in(
+    monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert choose_placement().dtype is dtype
-    assert choose_placement().device.type == "cpu"
+    seconds = {torch.float32: 1.0, torch.bfloat16: bfloat16_seconds}
+    placement = choose_placement(seconds.__getitem__)
+    assert (placement.device.type, placement.dtype) == ("cpu", dtype)
 
 
 def test_a_gpu_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert (choose_placement().device.type, choose_placement().dtype) == ("cuda", torch.bfloat16)
+    placement = choose_placement(lambda _: pytest.fail("the processor was timed"))
+    assert (placement.device.type, placement.dtype) == ("cuda", torch.bfloat16)
+
+
+def test_the_product_is_timed() -> None:
+    assert all(0 < seconds_of_product(dtype) < 10 for dtype in (torch.float32, torch.bfloat16))

@@ -32,9 +32,9 @@ def probe(surface: Surface, candidate: Candidate, *, seconds: float = 1.0, seed:
     return Observation(candidate.alpha, candidate.beta, tuple(chosen.tolist()), (1,) * len(chosen), seconds)
 
 
-def run(search: Search, surface: Surface, **kwargs: float) -> Stop:
+def run(search: Search, surface: Surface) -> Stop:
     while isinstance(candidate := search.ask(), Candidate):
-        search.tell(probe(surface, candidate, seconds=kwargs.get("seconds", 1.0)))
+        search.tell(probe(surface, candidate))
     return candidate
 
 
@@ -134,10 +134,21 @@ def test_it_stops_when_nothing_that_could_be_resolved_is_left() -> None:
     assert len(search.history) < 25
 
 
-def test_it_stops_when_it_took_a_quarter_of_the_training_time() -> None:
-    search = Search(BOX, budget=20, items=ITEMS, training_seconds=100)
-    assert run(search, bowl, seconds=6.0) is Stop.TIME
-    assert len(search.history) == 4  # a fifth probe would end at 30 of the 25 seconds
+def test_it_stops_when_it_cost_what_it_may() -> None:
+    search = Search(BOX, budget=20, items=ITEMS, affordable=2.75)
+    assert run(search, bowl) is Stop.COST
+    assert cost(search) == 2.75
+    assert [len(probe.nll) == ITEMS for probe in search.history] == [True, False, False, False, True]
+
+
+def test_the_time_that_probes_take_decides_nothing() -> None:
+    histories = []
+    for seconds in (0.01, 1000.0):
+        search = Search(BOX, budget=20, items=ITEMS, affordable=4)
+        while isinstance(candidate := search.ask(), Candidate):
+            search.tell(probe(bowl, candidate, seconds=seconds))
+        histories.append([(each.alpha, each.beta, each.nll) for each in search.history])
+    assert histories[0] == histories[1]
 
 
 @pytest.mark.parametrize("budget", [2, 3, 4, 5])
@@ -148,20 +159,18 @@ def test_the_last_probe_is_a_full_one_because_screening_cannot_win(budget: int) 
     assert is_better(best(search.history), search.history[0])
 
 
-def test_the_last_probe_that_the_time_allows_is_a_full_one() -> None:
-    seconds = {ITEMS: 8.0, ITEMS // 4: 2.0}
-    for share in (17.0, 19.0, 21.0):
-        search = Search(BOX, budget=20, items=ITEMS, training_seconds=4 * share)
-        while isinstance(candidate := search.ask(), Candidate):
-            search.tell(probe(bowl, candidate, seconds=seconds[candidate.items]))
-        assert len(search.history) > 1
-        assert len(search.history[-1].nll) == ITEMS
-        assert sum(p.seconds for p in search.history) <= share
+@pytest.mark.parametrize("affordable", [2.1, 2.3, 2.6, 3.9])
+def test_the_last_probe_that_can_be_afforded_is_a_full_one(affordable: float) -> None:
+    search = Search(BOX, budget=20, items=ITEMS, affordable=affordable)
+    run(search, bowl)
+    assert len(search.history) > 1
+    assert len(search.history[-1].nll) == ITEMS
+    assert cost(search) <= affordable
 
 
 def test_at_least_the_port_is_probed_however_short_the_training() -> None:
-    search = Search(BOX, budget=20, items=ITEMS, training_seconds=0)
-    assert run(search, bowl) is Stop.TIME
+    search = Search(BOX, budget=20, items=ITEMS, affordable=0)
+    assert run(search, bowl) is Stop.COST
     assert [(p.alpha, p.beta) for p in search.history] == [(0, 1)]
 
 

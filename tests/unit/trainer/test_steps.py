@@ -158,7 +158,7 @@ def test_a_training_too_short_for_a_fit_gets_one_pair_and_a_warning(laptop: Lapt
     laptop.run(gates=[{"metric": "Loss", "threshold": "0"}], readaptation=short)
     fuse = laptop.report("fuse")
     assert fuse.module_fit is None
-    assert any("neither budget nor time" in warning for warning in fuse.warnings)
+    assert any("too little training" in warning for warning in fuse.warnings)
 
 
 def test_training_recovers_what_the_gate_asks_for(laptop: Laptop) -> None:

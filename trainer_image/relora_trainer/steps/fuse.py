@@ -3,7 +3,7 @@
 Every probe evaluates the truncated candidate that would be trained and served. When no candidate is better than
 (0, 1) by more than one paired standard error, the initialization is (0, 1) in balanced factors.
 
-With `granularity: PerModule` a part of the search's budget and time is kept for a fit of the coefficients of each
+With `granularity: PerModule` a part of the search's budget and cost is kept for a fit of the coefficients of each
 module, which starts at the best pair for all of them. What it finds is used when it is better than that pair and than
 (0, 1), again by more than one paired standard error each. The step's α and β are then absent: no pair describes it.
 """
@@ -29,8 +29,8 @@ from relora_trainer.paired import token_mean
 from relora_trainer.readapting import Readapting
 from relora_trainer.readiness import seems_ready
 from relora_trainer.search import (
+    COST_SHARE,
     PORT,
-    TIME_SHARE,
     Box,
     Candidate,
     Observation,
@@ -45,7 +45,9 @@ from relora_trainer.session import Session
 
 HISTORY = "history.json"
 FIT = "fit.json"
-NO_FIT = "neither budget nor time allow a fit of each module's coefficients: one pair was searched for all of them"
+NO_FIT = (
+    "too little training, or too small a budget, for a fit of each module's coefficients: one pair was searched for all"
+)
 
 
 def run(context: StepContext, searcher: Callable[..., Search] = Search) -> StepResult:
@@ -158,7 +160,7 @@ class CoefficientSearch:
         self._box = Box(_interval(self._plan.alpha), _interval(self._plan.beta))
 
     def search(self) -> Search:
-        """Search the pair for all modules, within what the fit leaves of budget and time."""
+        """Search the pair for all modules, within what the fit leaves of budget and cost."""
         path = self._work.checkpoint / HISTORY
         history = load_history(path.read_text()) if path.is_file() else []
         if not history:
@@ -170,7 +172,7 @@ class CoefficientSearch:
             budget=max(1, math.floor(self._plan.search_budget - reserved)),
             items=len(self._items.items),
             seed=self._plan.seed,
-            training_seconds=(self._affordable(history[0]) - reserved) * history[0].seconds / TIME_SHARE,
+            affordable=self._affordable(history[0]) - reserved,
             history=history,
         )
         while not isinstance(asked := search.ask(), Stop):
@@ -204,9 +206,7 @@ class CoefficientSearch:
                 fit.save(path)
                 context.checkpoints.save()
 
-        spent = sum(probe.seconds for probe in history)
-        left = (self._affordable(history[0]) - 1) * history[0].seconds - spent  # the one is the probe that follows
-        fit.run(seconds=left, clock=context.clock.monotonic, after_step=after_step)
+        fit.run(clock=context.clock.monotonic, after_step=after_step)
         fit.save(path)
         coefficients = fit.coefficients()
         alpha, beta = (sum(side) / len(coefficients) for side in zip(*coefficients.values(), strict=True))
@@ -215,7 +215,7 @@ class CoefficientSearch:
         return Fitted(coefficients, fit.step_count, fit.seconds, probe)
 
     def _affordable(self, port: Observation) -> float:
-        """Return how many full probes take the share of the time that search and fit may take, of training's time.
+        """Return how many full probes cost what search and fit may cost, of what training costs.
 
         Args:
             port: The probe of (0, 1), which tells how much there is to train.
@@ -223,7 +223,7 @@ class CoefficientSearch:
         plan, examples, reference = self._plan, len(self._work.parts.train), self._work.reference.monitor
         regains = plan.refine is Refine.WHEN_BELOW_GATE and seems_ready(self._work.item.gates, reference, reference)
         to_train = lost_share(port, reference) if regains else 1.0
-        return to_train * TIME_SHARE * TRAINING_COST * plan.epochs * examples / len(self._items.items)
+        return to_train * COST_SHARE * TRAINING_COST * plan.epochs * examples / len(self._items.items)
 
     def _passes(self, port: Observation) -> int:
         if self._plan.granularity is not Granularity.PER_MODULE:
