@@ -1,4 +1,5 @@
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from controller.fleet import Fleet
 from controller.kubelet import FakeKubelet, artifact_of, passes_at
 from controller.replica import Replica
 from controller.rights import NAMESPACE
+from relora_operator.loop.intake import PROGRESS_PAUSE_SECONDS
 
 pytestmark = pytest.mark.integration
 
@@ -79,8 +81,9 @@ def passes(replica: Replica) -> float:
 
 
 def at_rest(replica: Replica, api: Api, fleet: Fleet) -> bool:
-    """Tell whether two comparisons with the API server passed without a change."""
+    """Tell whether nothing changed for two comparisons with the API server, and as long as progress may go untold."""
     before, start = (versions(api, fleet), replica.writes()), passes(replica)
+    time.sleep(PROGRESS_PAUSE_SECONDS + 1)
     eventually(lambda: passes(replica) >= start + 2, "two comparisons with the API server")
     return (versions(api, fleet), replica.writes()) == before
 
