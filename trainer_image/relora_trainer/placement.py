@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.nn import functional
@@ -31,8 +32,9 @@ class Placement:
         return f"{self.device.type}, {str(self.dtype).removeprefix('torch.')}, {self.attention} attention"
 
 
+@cache
 def seconds_of_product(dtype: torch.dtype) -> float:
-    """Return the least time of a few products of a batch and a weight, after one that is not timed."""
+    """Return the least time of a few products of a batch and a weight, after one that is not timed; once a process."""
     batch, weight = (torch.ones(rows, PRODUCT_SIZE, dtype=dtype) for rows in (PRODUCT_ROWS, PRODUCT_SIZE))
     times = []
     for _ in range(1 + PRODUCT_ROUNDS):

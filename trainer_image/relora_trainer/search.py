@@ -8,7 +8,7 @@ Three rules differ from the paper, because a probe costs as much as several opti
 inside the budget. A point that the model knows little about is screened, on a quarter of the validation examples; a
 point is probed in full when screening would tell less than the model knows. And the search stops when the best
 expected improvement is small against what the validation examples can resolve, or when another full probe, which
-alone can win, would take it past a quarter of the time that training is estimated to need.
+alone can win, would make it cost more than a quarter of what training is estimated to cost, counted in examples.
 
 The search asks and is told; it evaluates nothing and reads no clock. The same history gives the same next probe.
 """

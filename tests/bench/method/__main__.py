@@ -31,8 +31,9 @@ def main(arguments: Sequence[str]) -> int:
         for unfinished in run.unfinished(options.only or (KERNELS, *form.tasks)):
             unfinished()
             run.result().write(output)
-        run.result().write(output)
-        print(run.result().table())
+        found = run.result()
+        found.write(output)
+        print(found.table())
     return 0
 
 

@@ -31,7 +31,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from relora_trainer.adapter import read_adapter, write_adapter
+from relora_trainer.adapter import Adapter, read_adapter, write_adapter
 from relora_trainer.blocks import open_base
 from relora_trainer.delta import compute_delta, open_delta
 from relora_trainer.factors import Factors
@@ -230,18 +230,22 @@ def class_logits_of(model: torch.nn.Module) -> Tensor:
     return logits
 
 
+def read_fusion(release: Release, folder: Path, classes: tuple[str, ...] = ()) -> tuple[Adapter, Fusion]:
+    """Read an adapter and the release's delta as the steps do."""
+    old, new = open_base(release.folder / "old"), open_base(release.folder / "new")
+    adapter = read_adapter(folder, new.linear_shapes, classes)
+    delta = open_delta(release.folder / "delta").factors(adapter.factors)
+    assert delta.keys() == adapter.factors.keys()
+    weights = old.linear_weights, new.linear_weights
+    return adapter, Fusion(adapter.factors, delta, lambda name: (weights[0][name].read(), weights[1][name].read()))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_fused_adapter_computes_the_formula(release: Release, kind: str, tmp_path: Path) -> None:
     old_adapter(release, tmp_path / "adapter", KINDS[kind](*release.architecture.targets))
     want = formula_logits(release, tmp_path / "adapter", alpha=ALPHA, beta=BETA)
 
-    old, new = open_base(release.folder / "old"), open_base(release.folder / "new")
-    adapter = read_adapter(tmp_path / "adapter", new.linear_shapes)
-    delta = open_delta(release.folder / "delta").factors(adapter.factors)
-    assert delta.keys() == adapter.factors.keys()
-    fusion = Fusion(
-        adapter.factors, delta, lambda name: (old.linear_weights[name].read(), new.linear_weights[name].read())
-    )
+    adapter, fusion = read_fusion(release, tmp_path / "adapter")
     candidate = fusion.candidate(ALPHA, BETA)
 
     def error(factors: dict[str, Factors], name: str) -> float:
@@ -274,14 +278,8 @@ def test_a_classifiers_head_is_copied_beside_the_fused_factors(release: Release,
     old_adapter(release, tmp_path / "adapter", KINDS[kind](*release.architecture.targets), classes=len(classes))
     want = formula_logits(release, tmp_path / "adapter", alpha=ALPHA, beta=BETA, classes=len(classes))
 
-    old, new = open_base(release.folder / "old"), open_base(release.folder / "new")
-    adapter = read_adapter(tmp_path / "adapter", new.linear_shapes, classes)
+    adapter, fusion = read_fusion(release, tmp_path / "adapter", classes)
     assert adapter.head is not None
-    delta = open_delta(release.folder / "delta").factors(adapter.factors)
-    assert delta.keys() == adapter.factors.keys()
-    fusion = Fusion(
-        adapter.factors, delta, lambda name: (old.linear_weights[name].read(), new.linear_weights[name].read())
-    )
     candidate = fusion.candidate(ALPHA, BETA)
 
     def error(factors: dict[str, Factors], head: Head, name: str) -> float:
