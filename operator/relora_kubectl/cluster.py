@@ -1,7 +1,8 @@
 """Reads of whole kinds and of single objects, the few writes, and what refusals of the API server mean to people."""
 
+import asyncio
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -14,7 +15,7 @@ from relora_kubectl.errors import ExitCode, PluginError
 from relora_kubectl.kinds import AnyKind, Kind, full_name
 from relora_kubectl.ownership import gitops_owners
 from relora_operator.core.observed import NamespaceView
-from relora_operator.kube.client import REQUEST_SECONDS, Reader
+from relora_operator.kube.client import REQUEST_SECONDS, Page, Reader
 from relora_operator.kube.errors import (
     ConflictError,
     ForbiddenError,
@@ -171,12 +172,12 @@ class Cluster:
     async def _list(
         self, resource: ResourceType, namespace: str, parse: Callable[[JsonObject], Parsed]
     ) -> list[Parsed]:
-        """Return what `parse` makes of a list, page by page: only one page at a time is held as JSON."""
+        """Return what `parse` makes of a list, page by page: only two pages at a time are held as JSON."""
         with self._explained("list", resource, namespace), _without_collector():
             for attempt in range(1, LIST_ATTEMPTS + 1):
                 try:
                     pages = self._reader.pages(resource, namespace=namespace)
-                    return [parse(item) async for page in pages for item in page.items]
+                    return [parse(item) async for page in _read_ahead(pages) for item in page.items]
                 except TemporaryError as error:
                     if error.status != GONE or attempt == LIST_ATTEMPTS:
                         raise
@@ -198,6 +199,18 @@ class Cluster:
                 told = f"the cluster does not accept the credentials of context {self.context}: log in again"
                 raise PluginError(told, ExitCode.UNREACHABLE) from error
             raise UnreachableError(f"no answer from the cluster of context {self.context}: {error}") from error
+
+
+async def _read_ahead(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
+    """Yield the pages; while one is used, the API server makes the next, which takes as long as using it."""
+    upcoming = asyncio.ensure_future(anext(pages, None))
+    try:
+        while (page := await upcoming) is not None:
+            upcoming = asyncio.ensure_future(anext(pages, None))
+            await asyncio.sleep(0)  # the request is sent before the page is used
+            yield page
+    finally:
+        upcoming.cancel()
 
 
 @contextmanager

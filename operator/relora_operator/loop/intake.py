@@ -8,8 +8,6 @@ from relora_operator.loop.fanout import AnyChange, concerned, is_only_status, is
 from relora_operator.loop.queue import WorkQueue
 from relora_operator.loop.state import State
 
-PROGRESS_PAUSE_SECONDS = 5.0
-"""How far behind a server's or a release's account of what its bindings do may be."""
 OWN_STATUS_PAUSE_SECONDS = 1.0
 """When an object is looked at again after its status was written. At once, it would pick up what its pauses are to
 gather, and tell each piece of it in a status of its own; mostly other news come meanwhile that it is looked at for."""
@@ -50,7 +48,7 @@ class Intake:
         only_status = is_only_status(change)
         for key in concerned(self._state, change):
             if is_progress(change, key.kind):
-                self._queue.add_after(key, PROGRESS_PAUSE_SECONDS)
+                self._queue.add_for_progress(key)
             elif key.kind != resource.kind:
                 self._queue.add_soon(key)
             elif only_status:

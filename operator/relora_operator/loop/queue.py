@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from relora_operator.core.actions import Key
 
 LEAST_PAUSE_SECONDS = 1.0
+MOST_PAUSE_SECONDS = 5.0
+"""How long a key waits for news that it decides by, however long its last reconcile took: what took the time is mostly
+an API server that is busy with the bindings, and they wait for slots and promotions."""
+PROGRESS_PAUSE_SECONDS = 5.0
+"""How far behind an account of what others do may be."""
+MOST_PROGRESS_PAUSE_SECONDS = 60.0
+"""The same when the API server is slow: then accounts are what it can be spared."""
 PAUSE_PER_COST = 9.0
 """A key that gathers news of many others may use a tenth of the time of its worker."""
 BINDING_PAUSE_SECONDS = 0.5
@@ -83,13 +90,20 @@ class WorkQueue:
     def add_soon(self, key: Key) -> None:
         """Reconcile `key` after a pause in which more news of the same sort can come.
 
-        The pause grows with what the last reconcile of the key has cost: a server or a release reads all of its
-        bindings, and each of those may change within the same second.
+        The pause grows with how long the last reconcile of the key took, up to a limit: a server or a release reads all
+        of its bindings, and each of those may change within the same second.
         """
         if key.kind == "AdapterBinding":
             self.add_after(key, BINDING_PAUSE_SECONDS)
         else:
-            self.add_after(key, max(LEAST_PAUSE_SECONDS, PAUSE_PER_COST * self._cost.get(key, 0.0)))
+            self.add_after(key, self._pause(key, LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS))
+
+    def add_for_progress(self, key: Key) -> None:
+        """Reconcile `key` after the longer pause of what it only tells of others and decides nothing by."""
+        self.add_after(key, self._pause(key, PROGRESS_PAUSE_SECONDS, MOST_PROGRESS_PAUSE_SECONDS))
+
+    def _pause(self, key: Key, least: float, most: float) -> float:
+        return min(most, max(least, PAUSE_PER_COST * self._cost.get(key, 0.0)))
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a key whose object is gone."""

@@ -9,7 +9,7 @@ from controller.fleet import Fleet
 from controller.kubelet import FakeKubelet, artifact_of, passes_at
 from controller.replica import Replica
 from controller.rights import NAMESPACE
-from relora_operator.loop.intake import PROGRESS_PAUSE_SECONDS
+from relora_operator.loop.queue import PROGRESS_PAUSE_SECONDS
 
 pytestmark = pytest.mark.integration
 

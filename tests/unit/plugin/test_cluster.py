@@ -6,6 +6,7 @@ import pytest
 
 from plugin.shelf import Shelf
 from plugin.stories import ended
+from relora_contract.api.binding import AdapterBinding
 from relora_kubectl.cluster import Cluster
 from relora_kubectl.errors import ExitCode, PluginError
 from relora_kubectl.kinds import BINDING
@@ -17,6 +18,7 @@ from relora_operator.kube.errors import (
     NotFoundError,
     TemporaryError,
 )
+from relora_operator.kube.parse import parse_own
 from relora_operator.kube.resources import ResourceType
 from unit.plugin.conftest import Run
 
@@ -67,6 +69,30 @@ def test_a_cluster_that_cannot_be_asked_ends_with_3_and_one_line(run: Run, fault
     assert (code, out, err.count("\n")) == (3, "", 1)
     assert err.startswith("error: ")
     assert told in err
+
+
+class Listed(Shelf):
+    """Tells which pages were asked for."""
+
+    def __init__(self, shelf: Shelf, steps: list[str]) -> None:
+        super().__init__(texts=shelf.texts, page_limit=1)
+        self.steps = steps
+
+    def _page(self, resource: ResourceType, path: str, query: Mapping[str, str]) -> JsonObject:
+        self.steps.append("asked")
+        return super()._page(resource, path, query)
+
+
+async def test_the_api_server_makes_a_page_while_the_one_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def use(model: type[AdapterBinding], raw: JsonObject) -> AdapterBinding:
+        steps.append("used")
+        return parse_own(model, raw)
+
+    monkeypatch.setattr("relora_kubectl.cluster.parse_own", use)
+    await cluster_on(Listed(Shelf.of(ended()), steps)).every(BINDING)
+    assert steps == ["asked", "asked", "used", "asked", "used", "used"]
 
 
 class Forgetful(Shelf):

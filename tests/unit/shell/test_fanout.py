@@ -6,8 +6,8 @@ from controller.world import World, binding, deployment
 from relora_contract.wellknown import ANNOTATION_SERVING_SET, API_VERSION
 from relora_operator.core.actions import Key
 from relora_operator.kube.resources import BINDINGS, DEPLOYMENTS, JOBS, NAMESPACES, PODS, PROFILES, RELEASES, SERVERS
-from relora_operator.loop.intake import OWN_STATUS_PAUSE_SECONDS, PROGRESS_PAUSE_SECONDS
-from relora_operator.loop.queue import BINDING_PAUSE_SECONDS, LEAST_PAUSE_SECONDS
+from relora_operator.loop.intake import OWN_STATUS_PAUSE_SECONDS
+from relora_operator.loop.queue import BINDING_PAUSE_SECONDS, LEAST_PAUSE_SECONDS, PROGRESS_PAUSE_SECONDS
 from samples import kinds
 from samples.kinds import digest
 

@@ -3,7 +3,13 @@ import asyncio
 import pytest
 
 from relora_operator.core.actions import Key
-from relora_operator.loop.queue import Backoff, WorkQueue
+from relora_operator.loop.queue import (
+    LEAST_PAUSE_SECONDS,
+    MOST_PAUSE_SECONDS,
+    PROGRESS_PAUSE_SECONDS,
+    Backoff,
+    WorkQueue,
+)
 
 BINDING = Key("AdapterBinding", "tenant", "a")
 OTHER = Key("AdapterBinding", "tenant", "b")
@@ -163,6 +169,32 @@ async def test_news_of_many_bindings_wait_in_proportion_to_what_their_server_cos
     assert await taken(queue) is None
     clock.seconds = 5
     assert await taken(queue) == SERVER
+
+
+@pytest.mark.parametrize(
+    ("took", "soon", "progress"),
+    [
+        (0.0, LEAST_PAUSE_SECONDS, PROGRESS_PAUSE_SECONDS),
+        (2.0, MOST_PAUSE_SECONDS, 18.0),
+        (70.0, MOST_PAUSE_SECONDS, 60.0),
+    ],
+)
+async def test_a_slow_reconcile_delays_accounts_and_hardly_decisions(
+    queue: WorkQueue, clock: Clock, *, took: float, soon: float, progress: float
+) -> None:
+    for add, pause in ((queue.add_soon, soon), (queue.add_for_progress, progress)):
+        queue.add(SERVER)
+        assert await taken(queue) == SERVER
+        clock.seconds += took
+        queue.done(SERVER)
+
+        add(SERVER)
+
+        clock.seconds += pause - 0.1
+        assert await taken(queue) is None
+        clock.seconds += 0.1
+        assert await taken(queue) == SERVER
+        queue.done(SERVER)
 
 
 async def test_the_first_news_of_a_server_wait_for_a_moment_only(queue: WorkQueue, clock: Clock) -> None:
