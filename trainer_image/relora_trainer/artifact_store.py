@@ -6,6 +6,7 @@ from pathlib import Path
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
 from relora_contract.report import SplitUse, StepReport
 from relora_contract.request import CredentialMount
+from relora_store.baselines import find_baseline, note_baseline
 from relora_store.checkpoints import CheckpointArea
 from relora_store.fetching import fetch_artifact
 from relora_store.filesystems import Filesystems
@@ -51,6 +52,14 @@ class StoreArtifacts:
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""
         return fetch_artifact(self._filesystems, ref, directory, content).path
+
+    def find_baseline(self, key: str) -> ArtifactRef | None:
+        """Return the outcomes of an adapter on its own base that an earlier request measured, or None."""
+        return find_baseline(self._store, key)
+
+    def note_baseline(self, key: str, outcomes: ArtifactRef) -> None:
+        """Note where the outcomes of an adapter on its own base lie."""
+        note_baseline(self._store, key, outcomes)
 
     def note_reading(self, reading: Reading) -> SplitUse:
         """Record that gates are asked on a file of test examples, and return the file's other readings."""

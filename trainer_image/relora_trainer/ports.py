@@ -39,6 +39,12 @@ class ArtifactStore(Protocol):
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         """Bring a verified artifact to `directory`. Return the folder, or the file of a single-file artifact."""
 
+    def find_baseline(self, key: str) -> ArtifactRef | None:
+        """Return the outcomes of an adapter on its own base that an earlier request measured, or None."""
+
+    def note_baseline(self, key: str, outcomes: ArtifactRef) -> None:
+        """Note where the outcomes of an adapter on its own base lie."""
+
     def note_reading(self, reading: Reading) -> SplitUse:
         """Record that gates are asked on a file of test examples, and return the file's other readings."""
 

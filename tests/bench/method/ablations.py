@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from bench.method.answers import accuracy_difference, difference_row, loss_difference, mean_of
 from bench.method.cellset import CellSet
-from bench.method.variants import ABLATIONS, END, RELORA
+from bench.method.variants import ABLATIONS, RELORA
 from bench.results import Row
 
 
 def rows(cells: CellSet) -> Iterator[Row]:
     """Yield the mean differences over the tasks, in accuracy and in loss, of the final adapters."""
     for name in ABLATIONS:
-        if groups := cells.pairs(RELORA, name, END):
+        if groups := cells.pairs(RELORA, name):
             count = f", {len(groups)} tasks, {sum(map(len, groups))} pairs"
             accuracy = mean_of([accuracy_difference(group) for group in groups])
             yield difference_row(accuracy_name(name) + count, accuracy, "points")

@@ -32,22 +32,22 @@ class CellSet:
             {key: cell for key, cell in self.cells.items() if update in (None, key.update) and task in (None, key.task)}
         )
 
-    def of(self, variant: str, refine: str) -> list[Cell]:
+    def of(self, variant: str) -> list[Cell]:
         """Return the cells of a variant by task, update and seed."""
-        return [cell for group in self._groups(variant, refine).values() for cell in group.values()]
+        return [cell for group in self._groups(variant).values() for cell in group.values()]
 
-    def pairs(self, mine: str, theirs: str, refine: str) -> list[list[Pair]]:
+    def pairs(self, mine: str, theirs: str) -> list[list[Pair]]:
         """Return the cells of two variants where both are finished: a list for each task and update, a pair a seed."""
-        others = self._groups(theirs, refine)
+        others = self._groups(theirs)
         found = [
             [(cell, others[place][seed]) for seed, cell in group.items() if seed in others.get(place, {})]
-            for place, group in self._groups(mine, refine).items()
+            for place, group in self._groups(mine).items()
         ]
         return [pairs for pairs in found if pairs]
 
-    def _groups(self, variant: str, refine: str) -> dict[tuple[str, str], dict[int, Cell]]:
+    def _groups(self, variant: str) -> dict[tuple[str, str], dict[int, Cell]]:
         found: dict[tuple[str, str], dict[int, Cell]] = {}
         for key in sorted(self.cells, key=lambda key: (key.task, key.update, key.seed)):
-            if (key.variant, key.refine) == (variant, refine):
+            if key.variant == variant:
                 found.setdefault((key.task, key.update), {})[key.seed] = self.cells[key]
         return found

@@ -8,7 +8,7 @@ from bench.method import fusing, packing, probing, projecting, startup, streamin
 from bench.method.chain import HARD, MILD, Chain, open_chain
 from bench.method.parts import Part
 from bench.method.searchers import GRID, PAPER
-from bench.method.variants import ABLATIONS, END, READY
+from bench.method.variants import ABLATIONS
 from bench.results import Row
 
 
@@ -26,8 +26,7 @@ class Form:
         training_steps: Optimizer steps of one round of throughput.
         tasks: What is re-adapted for; the first also carries the probe and the training.
         updates: Sizes of the base's update; the first is measured most.
-        seeds: Of the re-adaptations.
-        goals: Whether those on the first update go to their gate, to their end, or once to each.
+        seeds: Of the re-adaptations on the first update; the others have the first of them.
         epochs: Of their training.
         ablations: Which ones are measured.
     """
@@ -42,14 +41,13 @@ class Form:
     tasks: tuple[str, ...]
     updates: tuple[str, ...]
     seeds: tuple[int, ...]
-    goals: tuple[str, ...]
     epochs: int
     ablations: tuple[str, ...]
 
 
 FORMS = {
-    "tiny": Form(64, 4, (48,), 2, 1, 16, 1, ("tiny",), (HARD,), (0,), (READY, END), 1, (PAPER, GRID)),
-    "quick": Form(4096, 4, (1024, 2048), 3, 2, 128, 2, ("excerpt",), (HARD,), (0,), (END,), 2, ()),
+    "tiny": Form(64, 4, (48,), 2, 1, 16, 1, ("tiny",), (HARD,), (0,), 1, (PAPER, GRID)),
+    "quick": Form(4096, 4, (1024, 2048), 3, 2, 128, 2, ("excerpt",), (HARD,), (0,), 2, ()),
     "full": Form(
         4096,
         16,
@@ -61,7 +59,6 @@ FORMS = {
         ("sentiment", "author", "newsgroup", "news"),
         (HARD, MILD),
         (0, 1, 2),
-        (READY, END),
         2,
         tuple(ABLATIONS),
     ),

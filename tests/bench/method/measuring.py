@@ -16,6 +16,7 @@ from bench.method.chain import PARTS, Chain
 from bench.method.searchers import SEARCHERS
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import hex_part
+from relora_contract.readaptation import Readaptation, Strategy
 from relora_contract.report import Step, StepReport
 from relora_contract.request import DeltaRequest, ReadaptationRequest
 from relora_store.names import Content
@@ -53,29 +54,73 @@ class _Fuse:
 def measure(recipe: Recipe, chain: Chain, folder: Path) -> Cell:
     """Carry out every step, in this process, with a store and a work folder of the cell's own.
 
-    The delta is computed once for each pair of bases, by the first cell that needs it; its report, and so its seconds,
-    are those of every such cell.
+    What the store holds before is what it would hold in use. The delta is computed once for each pair of bases, by the
+    first cell that needs it; its report, and so its seconds, are those of every such cell. The old adapter is measured
+    on its own base before, as an earlier request would have done, and counts in no cell.
 
     Args:
         recipe: Of the cell.
         chain: Its inputs.
-        folder: To work in. Stores with nothing but a delta are kept there, beside that of the cell at work: the report
-            of a delta names the place of its store, which is therefore always the same.
+        folder: To work in. Stores with nothing but a delta or a reference are kept there, beside that of the cell at
+            work: the report of a delta names the place of its store, which is therefore always the same.
 
     Raises:
         TrainerError: A step failed.
     """
-    running = folder / "running"
-    shutil.rmtree(running, ignore_errors=True)
-    with _removed_afterwards(running):
-        root = running / "store"
-        store = StoreArtifacts(f"file://{root}")
+    delta = folder / f"delta-{_digest(recipe, chain.old, chain.new)}"
+    reference = folder / f"reference-{_digest(recipe, chain.old, chain.adapter, chain.data)}"
+    if not reference.is_dir():
+        with _Running.in_folder(folder / "running") as running:
+            ported = Readaptation(strategy=Strategy.PORTLLM)
+            running.carry_out(recipe.model_copy(update={"readaptation": ported}), chain)
+            running.keep(reference, without=("reports", "readings"))
+    with _Running.in_folder(folder / "running") as running:
+        for kept in (delta, reference):
+            if kept.is_dir():
+                shutil.copytree(kept, running.root, dirs_exist_ok=True)
+
+        def keep(step: Step) -> None:
+            if step == "delta" and not delta.is_dir():
+                running.keep(delta, without=("baselines",))
+
+        reports, searches = running.carry_out(recipe, chain, ended=keep)
+        outcomes = [report.outcomes for report in reports if report.outcomes]
+        references = [report.reference_outcomes for report in reports if report.reference_outcomes]
+        return Cell(
+            recipe=recipe,
+            reports=[report.model_copy(update=_LEFT_OUT) for report in reports],
+            answers=running.answers(outcomes[-1]),
+            reference=running.answers(references[0]),
+            found=_found(searches[-1]) if searches else None,
+            machine=results.machine(),
+        )
+
+
+class _Running:
+    """A store and a work folder for one re-adaptation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.root = folder / "store"
+        self._store = StoreArtifacts(f"file://{self.root}")
+
+    @classmethod
+    @contextmanager
+    def in_folder(cls, folder: Path) -> Iterator["_Running"]:
+        """Yield one in a folder of its own, which is removed afterwards."""
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield cls(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def carry_out(
+        self, recipe: Recipe, chain: Chain, ended: Callable[[Step], None] = lambda step: None
+    ) -> tuple[list[StepReport], list[Search]]:
+        """Carry out every step; return the reports and the searches. `ended` is called after each step."""
         reports: list[StepReport] = []
         searches: list[Search] = []
         make: Callable[..., Search] = SEARCHERS.get(recipe.variant, Search)
-        kept = folder / f"delta-{hashlib.sha256(f'{recipe.inputs[:2]} {recipe.code}'.encode()).hexdigest()}"
-        if kept.is_dir():
-            shutil.copytree(kept, root)
 
         def searcher(*arguments: object, **named: object) -> Search:
             searches.append(make(*arguments, **named))
@@ -88,8 +133,8 @@ def measure(recipe: Recipe, chain: Chain, folder: Path) -> Cell:
             end = execute(
                 step,
                 request,
-                store=store,
-                work=running / "work",
+                store=self._store,
+                work=self._folder / "work",
                 clock=SystemClock(),
                 progress=LoggedProgress(),
                 stop=StopSignal(),
@@ -98,40 +143,27 @@ def measure(recipe: Recipe, chain: Chain, folder: Path) -> Cell:
             if end.report is None:
                 raise TrainerError(f"{step} of {recipe.variant}: {end.notification.message}")
             reports.append(end.report)
-            if step == "delta" and not kept.is_dir():
-                _keep(root, kept)
+            ended(step)
             return end
 
-        def answers(ref: ArtifactRef) -> Answers:
-            fetched = store.fetch(ref, running / "read" / hex_part(ref.digest), Content.STATE)
-            return _answers(read_outcomes(fetched / GATE_RECORD))
+        run_locally(_run(recipe, chain, f"file://{self.root}"), one_step)
+        return reports, searches
 
-        run_locally(_run(recipe, chain, f"file://{root}"), one_step)
-        outcomes = [report.outcomes for report in reports if report.outcomes]
-        references = [report.reference_outcomes for report in reports if report.reference_outcomes]
-        return Cell(
-            recipe=recipe,
-            reports=[report.model_copy(update=_LEFT_OUT) for report in reports],
-            answers=answers(outcomes[-1]),
-            reference=answers(references[0]),
-            found=_found(searches[-1]) if searches else None,
-            machine=results.machine(),
-        )
+    def answers(self, ref: ArtifactRef) -> Answers:
+        """Return what stored outcomes say."""
+        fetched = self._store.fetch(ref, self._folder / "read" / hex_part(ref.digest), Content.STATE)
+        return _answers(read_outcomes(fetched / GATE_RECORD))
 
-
-@contextmanager
-def _removed_afterwards(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    def keep(self, place: Path, *, without: Sequence[str]) -> None:
+        """Copy the store as it is now, without some of its folders."""
+        unfinished = place.with_suffix(".partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(self.root, unfinished, ignore=shutil.ignore_patterns(*without))
+        unfinished.replace(place)
 
 
-def _keep(store: Path, kept: Path) -> None:
-    unfinished = kept.with_suffix(".partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(store, unfinished)
-    unfinished.replace(kept)
+def _digest(recipe: Recipe, *inputs: Path) -> str:
+    return hashlib.sha256(f"{[path.name for path in inputs]} {recipe.code}".encode()).hexdigest()
 
 
 def _found(search: Search) -> Found:

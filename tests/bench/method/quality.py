@@ -10,7 +10,7 @@ from bench.method.answers import (
     share_row,
 )
 from bench.method.cellset import CellSet
-from bench.method.variants import END, FINE_TUNE, RELORA, SCRATCH, STRATEGIES
+from bench.method.variants import FINE_TUNE, RELORA, SCRATCH, STRATEGIES
 from bench.results import Row
 
 MARGIN = -0.5
@@ -23,7 +23,7 @@ def rows(cells: CellSet) -> Iterator[Row]:
         for task in cells.tasks:
             yield from _of_task(cells.on(update=update, task=task), task, update)
         for name in (FINE_TUNE, SCRATCH):
-            if groups := cells.on(update=update).pairs(RELORA, name, END):
+            if groups := cells.on(update=update).pairs(RELORA, name):
                 mean = mean_of([accuracy_difference(group) for group in groups])
                 row = difference_row(f"{mean_name(update, name)}, {len(groups)} tasks", mean, "points")
                 yield row.model_copy(update={"target": "lower end > 0", "met": mean.low > 0})
@@ -40,14 +40,14 @@ def mean_name(update: str, variant: str) -> str:
 
 
 def _of_task(cells: CellSet, task: str, update: str) -> Iterator[Row]:
-    if ours := cells.of(RELORA, END):
+    if ours := cells.of(RELORA):
         title = f"{task}, {update} update: accuracy of the old adapter on its own base"
         yield share_row(title, ours[0].reference.outcomes)
     for name in STRATEGIES:
-        if found := cells.of(name, END):
+        if found := cells.of(name):
             yield share_row(f"{task}, {update} update: final accuracy, {name}", averages(found).correct)
     for name in (FINE_TUNE, SCRATCH):
-        for group in cells.pairs(RELORA, name, END):
+        for group in cells.pairs(RELORA, name):
             difference = accuracy_difference(group)
             title = f"{difference_name(task, update, name)}, {len(group)} seeds"
             row = difference_row(title, difference, "points")

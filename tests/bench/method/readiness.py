@@ -10,7 +10,7 @@ from bench.method.answers import share_row
 from bench.method.cellset import CellSet, Pair
 from bench.method.resampling import over_tasks_and_seeds
 from bench.method.timing import observed
-from bench.method.variants import END, FINE_TUNE, PORT, READY, RELORA, SCRATCH, STRATEGIES
+from bench.method.variants import FINE_TUNE, PORT, RELORA, SCRATCH, STRATEGIES
 from bench.results import Row, at_least, at_most, measured
 
 T = TypeVar("T")
@@ -18,33 +18,29 @@ FASTER = {SCRATCH: 5.0, FINE_TUNE: 1.5}
 
 
 def rows(cells: CellSet) -> Iterator[Row]:
-    """Yield the ratios over all updates and over each, and the seconds of each strategy on each task.
-
-    Where no cell went to its gate, those that went to their end tell when they passed it.
-    """
-    goal = READY if cells.of(RELORA, READY) else END
+    """Yield the ratios over all updates and over each, and the seconds of each strategy on each task."""
     for name, faster in FASTER.items():
-        pairs = _pairs(cells, name, goal)
+        pairs = _pairs(cells, name)
         if not pairs:
             continue
         title, tasks = _ratio_name(name), len(cells.tasks)
         yield _with_ratio(partial(at_least, title + _note(pairs), limit=faster, unit="×"), pairs)
         yield _with_ratio(partial(measured, f"{title}, the delta shared by {tasks} adapters", unit="×"), pairs, tasks)
         for update in cells.updates:
-            if on_update := _pairs(cells.on(update=update), name, goal):
+            if on_update := _pairs(cells.on(update=update), name):
                 title = ratio_name(name, update) + _note(on_update)
                 yield _with_ratio(partial(measured, title, unit="×"), on_update)
-    yield from _slower(_pairs(cells, FINE_TUNE, goal))
+    yield from _slower(_pairs(cells, FINE_TUNE))
     for update in cells.updates:
-        if ported := cells.on(update=update).of(PORT, READY):
+        if ported := cells.on(update=update).of(PORT):
             yield share_row(f"{ported_name(update)}, {len(ported)} adapters", [cell.ready for cell in ported])
         for task in cells.tasks:
-            yield from _seconds(cells.on(update=update, task=task), task, update, goal)
+            yield from _seconds(cells.on(update=update, task=task), task, update)
 
 
-def _pairs(cells: CellSet, theirs: str, goal: str) -> list[list[Pair]]:
+def _pairs(cells: CellSet, theirs: str) -> list[list[Pair]]:
     """Return the pairs whose times can be compared: a run that went on on another machine has others, too."""
-    groups = cells.pairs(RELORA, theirs, goal)
+    groups = cells.pairs(RELORA, theirs)
     same = [[(a, b) for a, b in group if a.machine["processor"] == b.machine["processor"]] for group in groups]
     return [group for group in same if group]
 
@@ -113,9 +109,9 @@ def _slower(pairs: Sequence[Sequence[Pair]]) -> Iterator[Row]:
         yield at_most(name, slower, 0)
 
 
-def _seconds(cells: CellSet, task: str, update: str, goal: str) -> Iterator[Row]:
+def _seconds(cells: CellSet, task: str, update: str) -> Iterator[Row]:
     for name in STRATEGIES:
-        if found := cells.of(name, goal):
+        if found := cells.of(name):
             ready = sum(cell.ready for cell in found)
             title = seconds_name(task, update, name)
             yield observed(title, [cell.seconds_to_readiness for cell in found], f"s, {ready} of {len(found)} ready")

@@ -41,7 +41,7 @@ class Run:
         self._shelf = shelf
         self._work = work
         self._measured = measured
-        self._keys = order(form.tasks, form.updates, form.seeds, form.ablations, form.goals)
+        self._keys = order(form.tasks, form.updates, form.seeds, form.ablations)
         self._failed = 0
 
     def unfinished(self, chosen: Collection[str]) -> Iterator[Callable[[], None]]:
@@ -84,5 +84,5 @@ class Run:
             self._failed += 1
 
     def _recipe(self, key: Key) -> Recipe:
-        asked = readaptation(key.variant, key.refine, seed=key.seed, epochs=self._form.epochs)
+        asked = readaptation(key.variant, seed=key.seed, epochs=self._form.epochs)
         return recipe(chain_of(key.task, key.update), key.variant, asked, GATES)

@@ -8,7 +8,7 @@ from bench.method.cells import Cell, Found
 from bench.method.cellset import CellSet, Pair
 from bench.method.searchers import GRID, PAPER
 from bench.method.timing import with_interval
-from bench.method.variants import END, RELORA
+from bench.method.variants import RELORA
 from bench.results import Row, at_most, measured
 from relora_trainer.paired import paired_difference
 
@@ -18,7 +18,7 @@ _STANDARD_ERRORS = 1
 
 def rows(cells: CellSet) -> Iterator[Row]:
     """Yield the cost of each search, then what ours loses against the others, in standard errors of the difference."""
-    if ours := cells.of(RELORA, END):
+    if ours := cells.of(RELORA):
         costs = [full_probes(cell) for cell in ours]
         row = at_most(f"search, full-probe equivalents, {len(ours)} searches", statistics.mean(costs), _PROBES)
         yield with_interval(row, costs)
@@ -26,7 +26,7 @@ def rows(cells: CellSet) -> Iterator[Row]:
         name = "search, loss of (0, 1) − loss of the best pair, on its own examples"
         yield with_interval(measured(name, statistics.median(gains), "nats/token"), gains)
     for name in (PAPER, GRID):
-        if groups := cells.pairs(RELORA, name, END):
+        if groups := cells.pairs(RELORA, name):
             theirs = [pair[1] for group in groups for pair in group]
             costs = [full_probes(cell) for cell in theirs]
             yield with_interval(measured(f"{name}, full-probe equivalents", statistics.mean(costs)), costs)

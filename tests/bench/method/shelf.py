@@ -58,7 +58,7 @@ class Shelf:
 
     def _of_recipe(self, recipe: Recipe) -> Path:
         asked = recipe.readaptation
-        return self._folder / f"{_slug(f'{recipe.chain} {asked.seed} {recipe.variant} {asked.refine}')}.json"
+        return self._folder / f"{_slug(f'{recipe.chain} {asked.seed} {recipe.variant}')}.json"
 
     def _of_part(self, part: Part) -> Path:
         return self._folder / f"part-{_slug(part.name)}.json"

@@ -23,62 +23,51 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, JsonValue]]] = {
     "no schedule": {"tuning": {"minLearningRate": "5e-4"}},
 }
 """By name, the settings that differ from ReLoRA's; the searches are exchanged by `searchers`."""
-READY, END = "WhenBelowGate", "Always"
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Key:
-    """Which cell: a variant for a task, on an update of a size, with a seed, to readiness or to the end."""
+    """Which cell: a variant for a task, on an update of a size, with a seed."""
 
     task: str
     update: str
     seed: int
     variant: str
-    refine: str
 
     def __str__(self) -> str:
-        goal = "to its gate" if self.refine == READY else "to its end"
-        return f"{self.task}, {self.update} update, seed {self.seed}: {self.variant} {goal}"
+        return f"{self.task}, {self.update} update, seed {self.seed}: {self.variant}"
 
 
-def order(
-    tasks: Sequence[str],
-    updates: Sequence[str],
-    seeds: Sequence[int],
-    ablations: Sequence[str],
-    goals: Sequence[str] = (READY, END),
-) -> list[Key]:
+def order(tasks: Sequence[str], updates: Sequence[str], seeds: Sequence[int], ablations: Sequence[str]) -> list[Key]:
     """Return the cells in an order in which an interrupted run says most.
 
-    The first seed on all updates, the other seeds on the first update, every ablation on the first update with the
-    first seed, and at last the other seeds on the other updates. `goals` are those on the first update.
+    The first seed on all updates, the other seeds on the first update, and at last every ablation on the first update
+    with the first seed.
     """
     first, *others = updates
     return [
-        *_strategies(tasks, first, seeds[:1], goals),
-        *(Key(task, update, seeds[0], PORT, READY) for update in updates for task in tasks),
-        *(key for update in others for key in _strategies(tasks, update, seeds[:1], (READY,))),
-        *_strategies(tasks, first, seeds[1:], goals),
-        *(Key(task, first, seeds[0], name, END) for name in ablations for task in tasks),
-        *(key for update in others for key in _strategies(tasks, update, seeds[1:], (READY,))),
+        *_strategies(tasks, first, seeds[:1]),
+        *(Key(task, update, seeds[0], PORT) for update in updates for task in tasks),
+        *(key for update in others for key in _strategies(tasks, update, seeds[:1])),
+        *_strategies(tasks, first, seeds[1:]),
+        *(Key(task, first, seeds[0], name) for name in ablations for task in tasks),
     ]
 
 
-def _strategies(tasks: Sequence[str], update: str, seeds: Sequence[int], goals: Sequence[str]) -> Iterator[Key]:
+def _strategies(tasks: Sequence[str], update: str, seeds: Sequence[int]) -> Iterator[Key]:
     for seed in seeds:
-        for refine in goals:
-            for task in tasks:
-                for name in STRATEGIES:
-                    yield Key(task, update, seed, name, refine)
+        for task in tasks:
+            for name in STRATEGIES:
+                yield Key(task, update, seed, name)
 
 
-def readaptation(variant: str, refine: str, *, seed: int, epochs: int) -> Readaptation:
-    """Return what a binding would ask for."""
+def readaptation(variant: str, *, seed: int, epochs: int) -> Readaptation:
+    """Return what a binding would ask for: all steps, so that one run tells when its gate passed and how it ends."""
     changes = ABLATIONS.get(variant, {})
     asked: dict[str, JsonValue] = {
         "strategy": RELORA if variant in ABLATIONS else variant,
-        "refine": refine,
+        "refine": "Always",
         "seed": seed,
         "search": dict(changes.get("search", {})),
         "tuning": {"epochs": epochs, "batchSize": BATCH, **changes.get("tuning", {})},

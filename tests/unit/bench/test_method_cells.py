@@ -10,7 +10,7 @@ from bench.method.cells import Answers, Cell, Found, Recipe, recipe
 from bench.method.cellset import CellSet
 from bench.method.chain import HARD, MILD, Chain
 from bench.method.plots import panels
-from bench.method.variants import ABLATIONS, END, GATES, PORT, READY, RELORA, SCRATCH, Key, order, readaptation
+from bench.method.variants import ABLATIONS, GATES, PORT, RELORA, SCRATCH, Key, order, readaptation
 from bench.results import Row
 from relora_contract.readaptation import plan
 from relora_contract.report import Probe, Seconds, Step, StepOutcome, StepReport, Verdict
@@ -51,12 +51,12 @@ def cell(asked: Recipe, *, ready: bool = True) -> Cell:
     )
 
 
-def asked(variant: str, refine: str, seed: int = 0) -> Recipe:
-    return recipe(CHAIN, variant, readaptation(variant, refine, seed=seed, epochs=1), GATES)
+def asked(variant: str, seed: int = 0) -> Recipe:
+    return recipe(CHAIN, variant, readaptation(variant, seed=seed, epochs=1), GATES)
 
 
 def finished(keys: list[Key], *, never: str = "") -> dict[Key, Cell]:
-    return {key: cell(asked(key.variant, key.refine, key.seed), ready=key.variant != never) for key in keys}
+    return {key: cell(asked(key.variant, key.seed), ready=key.variant != never) for key in keys}
 
 
 def rows(keys: list[Key], *, never: str = "") -> dict[str, Row]:
@@ -74,46 +74,38 @@ def test_an_interrupted_run_has_every_strategy_before_a_second_seed_and_that_bef
     seeds = [key.seed for key in ALL if key.update == HARD and key.variant not in ABLATIONS]
     assert seeds == sorted(seeds)
     first_ablation = min(index for index, key in enumerate(ALL) if key.variant in ABLATIONS)
-    assert {(key.variant, key.seed) for key in ALL[:first_ablation] if key.refine == END} == {
+    assert {(key.variant, key.seed) for key in ALL[:first_ablation] if key.update == HARD and key.variant != PORT} == {
         (name, seed) for name in TRAINING_SECONDS if name != PORT for seed in (0, 1)
     }
 
 
 def test_every_variant_is_a_plan_of_its_own_or_a_search_of_the_bench() -> None:
-    names = {(key.variant, key.refine) for key in ALL}
-    recipes = {asked(variant, refine).digest for variant, refine in names}
+    names = {key.variant for key in ALL}
+    recipes = {asked(variant).digest for variant in names}
     assert len(recipes) == len(names)
-    plans = {plan(readaptation(variant, refine, seed=0, epochs=1)).model_dump_json() for variant, refine in names}
+    plans = {plan(readaptation(variant, seed=0, epochs=1)).model_dump_json() for variant in names}
     assert len(plans) == len(names) - 2, "the grid's and the paper's plans are that of ReLoRA"
 
 
 def test_time_to_readiness_ends_with_the_step_that_passed() -> None:
-    found = cell(asked("Scratch", READY))
+    found = cell(asked("Scratch"))
     assert (found.seconds_to_readiness, found.steps_to_readiness) == (93, 10)
-    assert cell(asked("Scratch", READY), ready=False).seconds_to_readiness == 1094
+    assert cell(asked("Scratch"), ready=False).seconds_to_readiness == 1094
 
 
 def test_times_of_two_machines_are_not_compared() -> None:
-    cells = finished([Key("toy", HARD, seed, name, READY) for seed in (0, 1) for name in (RELORA, SCRATCH)])
-    moved = Key("toy", HARD, 1, SCRATCH, READY)
+    cells = finished([Key("toy", HARD, seed, name) for seed in (0, 1) for name in (RELORA, SCRATCH)])
+    moved = Key("toy", HARD, 1, SCRATCH)
     cells[moved] = cells[moved].model_copy(update={"machine": {"processor": "slide rule"}})
     assert "time to readiness, Scratch ÷ ReLoRA (1 pairs)" in {
         row.name for row in comparing.rows(CellSet(cells), len(ALL), 0)
     }
 
 
-def test_a_form_without_readiness_takes_it_from_what_went_to_its_end() -> None:
-    keys = order(["toy"], [HARD], [0], [], goals=[END])
-    assert [key.variant for key in keys if key.refine == READY] == [PORT]
-    found = rows(keys)
-    assert found["time to readiness, Scratch ÷ ReLoRA (1 pairs)"].value == pytest.approx(93 / 13)
-    assert found["toy, hard update: seconds until ready, ReLoRA"].value == 13
-
-
 def test_the_rows_compare_the_cells() -> None:
     found = rows(ALL)
     assert found["re-adaptations measured"].value == len(ALL)
-    ratio = found["time to readiness, Scratch ÷ ReLoRA (8 pairs)"]
+    ratio = found["time to readiness, Scratch ÷ ReLoRA (6 pairs)"]
     assert ratio.value == ratio.low == ratio.high == pytest.approx(93 / 13)
     assert ratio.met
     assert found["hard update: time to readiness, PortLLMFineTune ÷ ReLoRA (4 pairs)"].value == pytest.approx(33 / 13)
@@ -123,7 +115,7 @@ def test_the_rows_compare_the_cells() -> None:
     assert found["toy, hard update: final accuracy, ReLoRA − Scratch, 2 seeds"].value == 0
     assert found["hard update: mean final accuracy, ReLoRA − Scratch, 2 tasks"].met is False
     assert found["final loss, ReLoRA − ReLoRA with no anchor, 2 tasks, 2 pairs"].value == 0
-    assert found["search, full-probe equivalents, 4 searches"].value == 4
+    assert found["search, full-probe equivalents, 6 searches"].value == 4
     assert found["loss at the pair found, ours − grid search's, in standard errors, 2 tasks"].met
 
 
@@ -135,20 +127,19 @@ def test_every_plot_finds_its_rows() -> None:
         for panel in every
         for begins in panel.series.values()
         for begin in begins
-        if not (MILD in begin and "accuracy" in begin)  # on the mild update no variant goes to its end
     ]
     assert [begin for begin in wanted if not any(name.startswith(begin) for name in names)] == []
 
 
 def test_an_unfinished_run_has_the_rows_of_what_is_there() -> None:
-    found = rows([Key("toy", HARD, 0, RELORA, READY), Key("toy", HARD, 0, SCRATCH, READY)])
+    found = rows([Key("toy", HARD, 0, RELORA), Key("toy", HARD, 0, SCRATCH)])
     assert found["re-adaptations measured"].value == 2
     assert "time to readiness, Scratch ÷ ReLoRA (1 pairs)" in found
-    assert not any("FineTune" in name or "accuracy" in name for name in found)
+    assert not any("FineTune" in name or "mild" in name for name in found)
 
 
 def test_a_readiness_that_was_not_reached_is_said() -> None:
-    assert "time to readiness, Scratch ÷ ReLoRA (8 pairs; never ready: 0 of ReLoRA, 8 of the other)" in rows(
+    assert "time to readiness, Scratch ÷ ReLoRA (6 pairs; never ready: 0 of ReLoRA, 6 of the other)" in rows(
         ALL, never=SCRATCH
     )
 

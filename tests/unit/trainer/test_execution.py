@@ -59,6 +59,12 @@ class MemoryStore:
     def fetch(self, ref: ArtifactRef, directory: Path, content: Content) -> Path:
         raise AssertionError
 
+    def find_baseline(self, key: str) -> ArtifactRef | None:
+        raise AssertionError
+
+    def note_baseline(self, key: str, outcomes: ArtifactRef) -> None:
+        raise AssertionError
+
     def note_reading(self, reading: Reading) -> SplitUse:
         raise AssertionError
 

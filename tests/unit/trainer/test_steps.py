@@ -1,7 +1,9 @@
 """The steps of a re-adaptation, one after the other, on a tiny base and a store in a folder."""
 
 import json
+import logging
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +77,50 @@ def test_a_page_is_stored_beside_the_report_that_ended_the_re_adaptation(
     html = pages[0].read_text()
     assert set(re.findall(r'<section id="(\w+)"', html)) == {"steps", "facts", *sections}
     assert f"by {strategy}" in html
+
+
+MEASURED = "measuring the old adapter"
+
+
+def test_requests_that_agree_on_the_old_pair_share_what_it_does(
+    laptop: Laptop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    laptop.run(readaptation={"strategy": "PortLLM"})
+    first = laptop.report("port").reference_outcomes
+    assert first is not None
+    assert caplog.text.count(MEASURED) == 1
+
+    laptop.run(readaptation={"strategy": "ReLoRA"})
+    assert laptop.report("port").reference_outcomes == first
+    assert laptop.report("port").gates[0].reference is not None
+    assert caplog.text.count(MEASURED) == 1
+
+
+@pytest.mark.parametrize("changed", ["test.jsonl", "validation.jsonl"])
+def test_other_examples_are_asked_of_the_old_pair_anew(
+    laptop: Laptop, caplog: pytest.LogCaptureFixture, changed: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    laptop.run(readaptation={"strategy": "PortLLM"})
+    lines = (laptop.root / changed).read_text().splitlines(keepends=True)
+    (laptop.root / changed).write_text("".join(lines[:-1]))
+    laptop.run(readaptation={"strategy": "PortLLM"})
+    assert caplog.text.count(MEASURED) == 2
+
+
+def test_the_old_pair_is_measured_again_where_its_outcomes_were_removed(
+    laptop: Laptop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    laptop.run(readaptation={"strategy": "PortLLM"})
+    outcomes = laptop.report("port").reference_outcomes
+    assert outcomes is not None
+    Path(outcomes.uri.removeprefix("file://")).unlink()
+    shutil.rmtree(laptop.root / "work")
+    laptop.run(readaptation={"strategy": "ReLoRA"})
+    assert caplog.text.count(MEASURED) == 2
+    assert laptop.report("port").gates[0].reference is not None
 
 
 def test_training_records_its_curve_in_both_stages(laptop: Laptop) -> None:
