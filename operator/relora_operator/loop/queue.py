@@ -17,7 +17,8 @@ an API server that is busy with the bindings, and they wait for slots and promot
 PROGRESS_PAUSE_SECONDS = 5.0
 """How far behind an account of what others do may be."""
 MOST_PROGRESS_PAUSE_SECONDS = 60.0
-"""The same when the API server is slow: then accounts are what it can be spared."""
+"""The same when the bindings themselves are behind: an account need not be fresher than what it tells of, and is what a
+slow API server can be spared."""
 PAUSE_PER_COST = 9.0
 """A key that gathers news of many others may use a tenth of the time of its worker."""
 BINDING_PAUSE_SECONDS = 0.5
@@ -66,6 +67,7 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._taken_at: dict[Key, float] = {}
         self._cost: dict[Key, float] = {}
+        self._behind = 0.0
         self._wakeup = asyncio.Event()
 
     def __len__(self) -> int:
@@ -96,14 +98,15 @@ class WorkQueue:
         if key.kind == "AdapterBinding":
             self.add_after(key, BINDING_PAUSE_SECONDS)
         else:
-            self.add_after(key, self._pause(key, LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS))
+            pause = PAUSE_PER_COST * self._cost.get(key, 0.0)
+            self.add_after(key, min(MOST_PAUSE_SECONDS, max(LEAST_PAUSE_SECONDS, pause)))
 
     def add_for_progress(self, key: Key) -> None:
-        """Reconcile `key` after the longer pause of what it only tells of others and decides nothing by."""
-        self.add_after(key, self._pause(key, PROGRESS_PAUSE_SECONDS, MOST_PROGRESS_PAUSE_SECONDS))
+        """Reconcile `key` after the longer pause of what it only tells of others and decides nothing by.
 
-    def _pause(self, key: Key, least: float, most: float) -> float:
-        return min(most, max(least, PAUSE_PER_COST * self._cost.get(key, 0.0)))
+        The pause is as long as bindings wait for a worker.
+        """
+        self.add_after(key, min(MOST_PROGRESS_PAUSE_SECONDS, max(PROGRESS_PAUSE_SECONDS, self._behind)))
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a key whose object is gone."""
@@ -144,7 +147,10 @@ class WorkQueue:
                 if lane:
                     key = lane.popleft()
                     now = self._taken_at[key] = self._clock()
-                    return key, now - self._waiting_since.pop(key)
+                    waited = now - self._waiting_since.pop(key)
+                    if key.kind == "AdapterBinding":
+                        self._behind = waited
+                    return key, waited
             self._wakeup.clear()
             try:
                 async with asyncio.timeout(pause):

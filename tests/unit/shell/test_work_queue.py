@@ -4,8 +4,8 @@ import pytest
 
 from relora_operator.core.actions import Key
 from relora_operator.loop.queue import (
-    LEAST_PAUSE_SECONDS,
     MOST_PAUSE_SECONDS,
+    MOST_PROGRESS_PAUSE_SECONDS,
     PROGRESS_PAUSE_SECONDS,
     Backoff,
     WorkQueue,
@@ -171,30 +171,38 @@ async def test_news_of_many_bindings_wait_in_proportion_to_what_their_server_cos
     assert await taken(queue) == SERVER
 
 
+async def test_a_slow_api_server_delays_decisions_by_seconds_at_most(queue: WorkQueue, clock: Clock) -> None:
+    queue.add(SERVER)
+    assert await taken(queue) == SERVER
+    clock.seconds = 70
+    queue.done(SERVER)
+
+    queue.add_soon(SERVER)
+
+    clock.seconds += MOST_PAUSE_SECONDS - 0.1
+    assert await taken(queue) is None
+    clock.seconds += 0.1
+    assert await taken(queue) == SERVER
+
+
 @pytest.mark.parametrize(
-    ("took", "soon", "progress"),
-    [
-        (0.0, LEAST_PAUSE_SECONDS, PROGRESS_PAUSE_SECONDS),
-        (2.0, MOST_PAUSE_SECONDS, 18.0),
-        (70.0, MOST_PAUSE_SECONDS, 60.0),
-    ],
+    ("waited", "pause"),
+    [(0.0, PROGRESS_PAUSE_SECONDS), (20.0, 20.0), (500.0, MOST_PROGRESS_PAUSE_SECONDS)],
 )
-async def test_a_slow_reconcile_delays_accounts_and_hardly_decisions(
-    queue: WorkQueue, clock: Clock, *, took: float, soon: float, progress: float
+async def test_an_account_is_as_far_behind_as_the_bindings_it_tells_of(
+    queue: WorkQueue, clock: Clock, *, waited: float, pause: float
 ) -> None:
-    for add, pause in ((queue.add_soon, soon), (queue.add_for_progress, progress)):
-        queue.add(SERVER)
-        assert await taken(queue) == SERVER
-        clock.seconds += took
-        queue.done(SERVER)
+    queue.add(BINDING)
+    clock.seconds = waited
+    assert await taken(queue) == BINDING
+    queue.done(BINDING)
 
-        add(SERVER)
+    queue.add_for_progress(SERVER)
 
-        clock.seconds += pause - 0.1
-        assert await taken(queue) is None
-        clock.seconds += 0.1
-        assert await taken(queue) == SERVER
-        queue.done(SERVER)
+    clock.seconds += pause - 0.1
+    assert await taken(queue) is None
+    clock.seconds += 0.1
+    assert await taken(queue) == SERVER
 
 
 async def test_the_first_news_of_a_server_wait_for_a_moment_only(queue: WorkQueue, clock: Clock) -> None:
