@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interruptions.trainer import Attempt, Trainer
-from relora_contract.artifacts import Manifest, manifest_ref
+from relora_contract.artifacts import ArtifactRef, Manifest, manifest_ref
 from relora_contract.digests import sha256_digest
 from relora_contract.report import Step, StepReport
 from relora_contract.request import STEP_REQUEST, DeltaRequest, ReadaptationRequest
@@ -37,11 +37,12 @@ def comparable(stored: Mapping[str, bytes], uri: str) -> Contents:
 def _comparable(key: str, data: bytes, uri: str) -> bytes:
     if key.endswith(PAGES):
         return b"a page, which shows times"
-    return _timeless(data, uri) if key.startswith("reports/") else data
+    placeless = data.replace(uri.encode(), STORE)
+    return _timeless(placeless) if key.startswith("reports/") else placeless
 
 
-def _timeless(data: bytes, uri: str) -> bytes:
-    report = json.loads(data.replace(uri.encode(), STORE))
+def _timeless(data: bytes) -> bytes:
+    report = json.loads(data)
     return json.dumps({name: value for name, value in report.items() if name not in TIMES}).encode()
 
 
@@ -53,6 +54,8 @@ def check_whole(place: Place) -> None:
             assert manifest_ref(place.uri, sha256_digest(data)).uri == f"{place.uri}/{key}"
             for entry in Manifest.model_validate_json(data).files.values():
                 assert sha256_digest(stored[blob_key(entry.digest)]) == entry.digest
+        if key.startswith("baselines/"):
+            assert ArtifactRef.model_validate_json(data).uri.removeprefix(f"{place.uri}/") in stored
         if key.startswith("reports/") and not key.endswith(PAGES):
             report = StepReport.model_validate_json(data)
             for ref in (report.artifact, report.training_state, report.outcomes, report.reference_outcomes):
