@@ -14,7 +14,7 @@ from interruptions.conftest import MakePlace
 from interruptions.faults import Act, Fault
 from interruptions.survival import STEPS, check_loss, finish, interrupt
 from interruptions.trainer import Attempt
-from interruptions.world import World, check_whole, contents
+from interruptions.world import PAGES, World, check_whole, contents
 from relora_contract.exitcodes import ExitCode
 
 pytestmark = pytest.mark.integration
@@ -68,8 +68,9 @@ def test_the_store_fails_at_every_call(world: World, make_place: MakePlace, step
     points = every(calls, FAILED_EVERY[kind(make_place)])
     faults = (Fault(Act.FAIL, number) for number in points)
     for number, first in zip(points, survive_each(world, make_place, step, faults), strict=True):
-        if "/checkpoints/" not in calls[number - 1]:
-            assert first.code == ExitCode.TEMPORARY, f"{calls[number - 1]}: {first.log}"
+        call = calls[number - 1]
+        if "/checkpoints/" not in call and not call.endswith(PAGES):  # a step ends well without these
+            assert first.code == ExitCode.TEMPORARY, f"{call}: {first.log}"
 
 
 @pytest.mark.parametrize("step", STEPS)

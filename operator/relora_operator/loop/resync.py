@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _MANY = 100
 """More differences than this are read as a list of whole objects, not one by one."""
+_FEW = 100
+"""Whole objects in a page: as text and as JSON they take several times the memory of what is kept of them."""
 
 
 class NotInstalledError(Exception):
@@ -49,7 +51,7 @@ class Resync:
     whole_at: float | None = field(default=None, init=False)
 
     async def fill(self) -> None:
-        """Read everything once.
+        """Read everything once, the kinds side by side: who waits is a fleet without a leader.
 
         Raises:
             KubeError: A list failed.
@@ -57,16 +59,23 @@ class Resync:
         """
         if self.whole_at is None:
             self.whole_at = self.clock()
-        for cache in self.state.caches:
-            try:
-                await self._read_all(cache.resource)
-            except NotFoundError as error:
-                name = f"{cache.resource.plural}.{cache.resource.group}"
-                raise NotInstalledError(
-                    f"the kind {cache.resource.kind} ({name}) is not installed: "
-                    "install the chart with crds.enabled=true, or apply the manifests in crds/"
-                ) from error
+        try:
+            async with asyncio.TaskGroup() as group:
+                for cache in self.state.caches:
+                    group.create_task(self._fill_one(cache.resource))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         self._finish()
+
+    async def _fill_one(self, resource: ResourceType) -> None:
+        try:
+            await self._read_all(resource)
+        except NotFoundError as error:
+            name = f"{resource.plural}.{resource.group}"
+            raise NotInstalledError(
+                f"the kind {resource.kind} ({name}) is not installed: "
+                "install the chart with crds.enabled=true, or apply the manifests in crds/"
+            ) from error
 
     async def repeat(self) -> NoReturn:
         """Compare for ever; a pass that fails is logged and tried again after the pause."""
@@ -121,7 +130,8 @@ class Resync:
             return False
 
     async def _read_all(self, resource: ResourceType) -> int:
-        return sum([self._take_in(resource, raw) async for page in self.client.pages(resource) for raw in page.items])
+        pages = self.client.pages(resource, page_size=_FEW)
+        return sum([self._take_in(resource, raw) async for page in pages for raw in page.items])
 
     def _take_in(self, resource: ResourceType, raw: JsonObject) -> bool:
         try:

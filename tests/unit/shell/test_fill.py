@@ -1,0 +1,64 @@
+"""What a new leader reads before it decides anything."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from controller.world import ObedientTransport, World
+from relora_operator.kube.client import Client
+from relora_operator.kube.errors import JsonObject, NotFoundError, TemporaryError
+from relora_operator.kube.limiter import RateLimiter
+from relora_operator.kube.resources import BINDINGS, SERVERS
+from relora_operator.loop.resync import NotInstalledError, Resync
+
+
+class BusyTransport(ObedientTransport):
+    """Takes a turn of the event loop for each request, and notes how many waited at once."""
+
+    waiting = 0
+    most = 0
+
+    @override
+    async def request(self, *request: Any, **named: Any) -> JsonObject:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        await asyncio.sleep(0)
+        self.waiting -= 1
+        return await super().request(*request, **named)
+
+
+@pytest.fixture
+def transport(world: World) -> BusyTransport:
+    world.fill()
+    return BusyTransport(objects=world.transport.objects)
+
+
+@pytest.fixture
+def resync(world: World, transport: BusyTransport) -> Resync:
+    limiter = RateLimiter(rate=50, burst=100, clock=lambda: 0.0)
+    client = Client(transport, limiter=limiter, fence=lambda: None)
+    return Resync(state=world.state, client=client, intake=world.intake, interval_seconds=60, clock=lambda: 7.0)
+
+
+async def test_the_kinds_are_read_side_by_side(world: World, transport: BusyTransport, resync: Resync) -> None:
+    await resync.fill()
+
+    assert transport.most == len(world.state.caches)
+    assert resync.whole_at == 7.0
+    assert world.state.bindings.get("team", "one") is not None
+
+
+async def test_a_kind_that_is_not_installed_is_named(transport: BusyTransport, resync: Resync) -> None:
+    transport.failures["GET", SERVERS.path("")] = NotFoundError("404 page not found", status=404)
+
+    with pytest.raises(NotInstalledError, match=r"AdapterServer \(adapterservers\.relora\.dev\) is not installed"):
+        await resync.fill()
+
+
+async def test_a_list_that_fails_is_told_as_what_it_is(transport: BusyTransport, resync: Resync) -> None:
+    transport.failures["GET", BINDINGS.path("")] = TemporaryError("no answer in time")
+
+    with pytest.raises(TemporaryError, match="no answer"):
+        await resync.fill()
