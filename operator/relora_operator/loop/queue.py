@@ -67,7 +67,6 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._taken_at: dict[Key, float] = {}
         self._cost: dict[Key, float] = {}
-        self._behind = 0.0
         self._wakeup = asyncio.Event()
 
     def __len__(self) -> int:
@@ -104,9 +103,13 @@ class WorkQueue:
     def add_for_progress(self, key: Key) -> None:
         """Reconcile `key` after the longer pause of what it only tells of others and decides nothing by.
 
-        The pause is as long as bindings wait for a worker.
+        The pause is as long as the binding has waited that waits longest for a worker.
         """
-        self.add_after(key, min(MOST_PROGRESS_PAUSE_SECONDS, max(PROGRESS_PAUSE_SECONDS, self._behind)))
+        self.add_after(key, min(MOST_PROGRESS_PAUSE_SECONDS, max(PROGRESS_PAUSE_SECONDS, self._behind())))
+
+    def _behind(self) -> float:
+        bindings = self._lanes[True]
+        return self._clock() - self._waiting_since[bindings[0]] if bindings else 0.0
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a key whose object is gone."""
@@ -147,10 +150,7 @@ class WorkQueue:
                 if lane:
                     key = lane.popleft()
                     now = self._taken_at[key] = self._clock()
-                    waited = now - self._waiting_since.pop(key)
-                    if key.kind == "AdapterBinding":
-                        self._behind = waited
-                    return key, waited
+                    return key, now - self._waiting_since.pop(key)
             self._wakeup.clear()
             try:
                 async with asyncio.timeout(pause):
