@@ -50,5 +50,10 @@ def note_reading(filesystems: Filesystems, store_uri: str, reading: Reading) -> 
     own = f"{request}/{reading.step}-{hex_part(reading.gates_digest)[:SHORT]}"
     with suppress(AlreadyExistsError):
         objects.create(own, b"")
-    others = [key for key in objects.sizes() if key != own]
+    others = [key for key in objects.sizes() if key != own and not _is_unfinished(key)]
     return SplitUse(readings=len(others), requests=len({key.partition("/")[0] for key in others} - {request}))
+
+
+def _is_unfinished(key: str) -> bool:
+    """Tell whether this is what a writer to a folder left that was killed before its file had its name."""
+    return key.rpartition("/")[2].startswith(".")

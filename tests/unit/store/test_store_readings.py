@@ -28,6 +28,11 @@ def test_a_repeated_reading_counts_once(place: Place) -> None:
     assert [note(place, FIRST) for _ in range(3)] == [SplitUse(readings=1, requests=0)] * 3
 
 
+def test_what_a_killed_writer_left_is_no_reading(place: Place) -> None:
+    place.put(f"readings/{hex_part(D1)}/{hex_part(D2)}/.new-x1y2", b"")
+    assert note(place, FIRST) == SplitUse(readings=0, requests=0)
+
+
 @pytest.mark.parametrize(
     ("other", "use"),
     [
