@@ -40,7 +40,7 @@ def finish(world: World, place: Place, step: str) -> Attempt:
     """Make the last attempt and check that the step ends as it does without an interruption."""
     last = world.attempt(step, place)
     assert last.code == ExitCode.DONE, last.log
-    world.check_equal(place, step)
+    world.check_equal(place, step, last.log)
     return last
 
 

@@ -125,10 +125,11 @@ class World:
         path.write_bytes(STEP_REQUEST.dump_json(request.model_copy(update=changes), by_alias=True))
         return path
 
-    def check_equal(self, place: Place, step: str) -> None:
+    def check_equal(self, place: Place, step: str, log: str = "") -> None:
         """Check that a store holds after a step what it holds after an uninterrupted one, bit by bit."""
         check_whole(place)
         found = comparable(contents(place), place.uri)
         wanted = comparable(self.marks[step].after, self._reference.uri)
-        assert sorted(found) == sorted(wanted)
-        assert {key: (found[key], wanted[key]) for key in wanted if found[key] != wanted[key]} == {}
+        keys = sorted(found.keys() | wanted.keys())
+        differing = {key: (found.get(key), wanted.get(key)) for key in keys if found.get(key) != wanted.get(key)}
+        assert not differing, f"{differing}\n{log}"
