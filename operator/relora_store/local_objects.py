@@ -12,6 +12,9 @@ from relora_store.errors import IntegrityError, NotFoundError
 from relora_store.localfiles import CHUNK_BYTES, FILE_MODE, translated
 from relora_store.objects import AlreadyExistsError
 
+UNFINISHED = ".new-"
+"""How the name of a file begins that is being written; a writer that is killed leaves it."""
+
 
 class LocalObjects:
     """The files below one folder."""
@@ -88,7 +91,7 @@ class LocalObjects:
         with translated(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             # A link never replaces its target, as a rename would, and appears with all its bytes.
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-") as file:
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=UNFINISHED) as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())

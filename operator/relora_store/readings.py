@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from relora_contract.digests import hex_part
 from relora_contract.report import SplitUse
 from relora_store.filesystems import Filesystems
+from relora_store.local_objects import UNFINISHED
 from relora_store.objects import AlreadyExistsError
 from relora_store.store import open_store
 
@@ -56,4 +57,4 @@ def note_reading(filesystems: Filesystems, store_uri: str, reading: Reading) -> 
 
 def _is_unfinished(key: str) -> bool:
     """Tell whether this is what a writer to a folder left that was killed before its file had its name."""
-    return key.rpartition("/")[2].startswith(".")
+    return key.rpartition("/")[2].startswith(UNFINISHED)

@@ -109,6 +109,7 @@ def test_the_rows_compare_the_cells() -> None:
     assert ratio.value == ratio.low == ratio.high == pytest.approx(93 / 13)
     assert ratio.met
     assert found["hard update: time to readiness, PortLLMFineTune ÷ ReLoRA (4 pairs)"].value == pytest.approx(33 / 13)
+    assert found["toy, hard update: seconds until ready, ReLoRA"].value == 13
     assert found["toy, hard update: seconds until ready, ReLoRA"].unit == "s, 2 of 2 ready"
     assert found["toy, hard update: final accuracy, ReLoRA"].value == 75
     assert found["toy, hard update: accuracy of the old adapter on its own base"].value == 100

@@ -14,6 +14,7 @@ from peft import PeftModel
 from pyarrow.parquet import write_table
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from relora_contract.artifacts import ArtifactRef
 from relora_contract.exitcodes import ExitCode
 from relora_contract.report import SplitUse, StepOutcome, Verdict
 from relora_contract.serving import Engine
@@ -82,13 +83,19 @@ def test_a_page_is_stored_beside_the_report_that_ended_the_re_adaptation(
 MEASURED = "measuring the old adapter"
 
 
+def measured_reference(laptop: Laptop, caplog: pytest.LogCaptureFixture) -> ArtifactRef:
+    """Let a first request measure the old pair; return where its outcomes lie."""
+    caplog.set_level(logging.INFO)
+    laptop.run(readaptation={"strategy": "PortLLM"})
+    outcomes = laptop.report("port").reference_outcomes
+    assert outcomes is not None
+    return outcomes
+
+
 def test_requests_that_agree_on_the_old_pair_share_what_it_does(
     laptop: Laptop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
-    laptop.run(readaptation={"strategy": "PortLLM"})
-    first = laptop.report("port").reference_outcomes
-    assert first is not None
+    first = measured_reference(laptop, caplog)
     assert caplog.text.count(MEASURED) == 1
 
     laptop.run(readaptation={"strategy": "ReLoRA"})
@@ -101,8 +108,7 @@ def test_requests_that_agree_on_the_old_pair_share_what_it_does(
 def test_other_examples_are_asked_of_the_old_pair_anew(
     laptop: Laptop, caplog: pytest.LogCaptureFixture, changed: str
 ) -> None:
-    caplog.set_level(logging.INFO)
-    laptop.run(readaptation={"strategy": "PortLLM"})
+    measured_reference(laptop, caplog)
     lines = (laptop.root / changed).read_text().splitlines(keepends=True)
     (laptop.root / changed).write_text("".join(lines[:-1]))
     laptop.run(readaptation={"strategy": "PortLLM"})
@@ -112,10 +118,7 @@ def test_other_examples_are_asked_of_the_old_pair_anew(
 def test_the_old_pair_is_measured_again_where_its_outcomes_were_removed(
     laptop: Laptop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
-    laptop.run(readaptation={"strategy": "PortLLM"})
-    outcomes = laptop.report("port").reference_outcomes
-    assert outcomes is not None
+    outcomes = measured_reference(laptop, caplog)
     Path(outcomes.uri.removeprefix("file://")).unlink()
     shutil.rmtree(laptop.root / "work")
     laptop.run(readaptation={"strategy": "ReLoRA"})
