@@ -1,7 +1,8 @@
 """Where and in which precision the trainer computes: chosen once, at the start."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -34,14 +35,30 @@ class Placement:
 
 @cache
 def seconds_of_product(dtype: torch.dtype) -> float:
-    """Return the least time of a few products of a batch and a weight, after one that is not timed; once a process."""
+    """Return the least processor time of some products of a batch and a weight, after one that is not timed.
+
+    Processor time of one thread: what else runs beside it must not change the choice. On the clock, a processor that
+    takes 1.7 times as long in bfloat16 was seen to take anything from 0.4 to 3 times as long, with four more such runs
+    beside it. Timed once a process.
+    """
     batch, weight = (torch.ones(rows, PRODUCT_SIZE, dtype=dtype) for rows in (PRODUCT_ROWS, PRODUCT_SIZE))
     times = []
-    for _ in range(1 + PRODUCT_ROUNDS):
-        start = time.perf_counter()
-        functional.linear(batch, weight)
-        times.append(time.perf_counter() - start)
+    with _one_thread():
+        for _ in range(1 + PRODUCT_ROUNDS):
+            start = time.thread_time()
+            functional.linear(batch, weight)
+            times.append(time.thread_time() - start)
     return min(times[1:])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def choose_placement(seconds: Callable[[torch.dtype], float] = seconds_of_product) -> Placement:
@@ -51,7 +68,7 @@ def choose_placement(seconds: Callable[[torch.dtype], float] = seconds_of_produc
     measured that take half of float32's time for it, and others that take twice that time.
 
     Args:
-        seconds: How long the CPU takes for some product in a precision.
+        seconds: How long one thread of the CPU takes for some product in a precision.
     """
     if torch.cuda.is_available():
         return Placement(torch.device("cuda"), torch.bfloat16)

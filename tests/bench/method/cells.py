@@ -16,6 +16,7 @@ from relora_contract.model import Model
 from relora_contract.readaptation import Readaptation
 from relora_contract.report import StepReport, Verdict
 from relora_contract.task import Gate
+from relora_trainer import placement
 from relora_trainer.execution import versions
 
 
@@ -34,6 +35,8 @@ class Recipe(Model):
     versions: dict[str, str]
     threads: int
     """Of torch."""
+    placement: str
+    """Device, precision and attention."""
 
     @property
     def digest(self) -> str:
@@ -128,14 +131,18 @@ def recipe(chain: Chain, variant: str, readaptation: Readaptation, gates: list[G
         search_code=searcher_code(variant),
         versions=versions(),
         threads=torch.get_num_threads(),
+        placement=str(placement.choose_placement()),
     )
 
 
 @cache
 def trainer_code() -> str:
-    """Return the digest of the trainer's code: of its syntax, so that a changed comment changes nothing."""
+    """Return the digest of the trainer's code: of its syntax, so that a changed comment changes nothing.
+
+    The module that chooses the placement is no part of it: what it chose is named beside the digest.
+    """
     found = hashlib.sha256()
     folder = Path(str(relora_trainer.__file__)).parent
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(set(folder.rglob("*.py")) - {Path(str(placement.__file__))}):
         found.update(f"{path.relative_to(folder)}\n{ast.dump(ast.parse(path.read_text()))}\n".encode())
     return found.hexdigest()

@@ -17,6 +17,7 @@ from bench.method.cells import Cell, Recipe, trainer_code
 from bench.method.parts import Part
 from bench.results import Row, machine
 from relora_trainer.execution import versions
+from relora_trainer.placement import choose_placement
 
 
 class Measured(BaseModel):
@@ -65,7 +66,8 @@ class Shelf:
 
 
 def _asked(part: Part, form: str) -> str:
-    asked = json.dumps([part.name, form, trainer_code(), versions(), torch.get_num_threads()], sort_keys=True)
+    runs = [trainer_code(), versions(), torch.get_num_threads(), str(choose_placement())]
+    asked = json.dumps([part.name, form, *runs], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()
 
 

@@ -1,7 +1,10 @@
 """The precision that is fastest where the trainer runs."""
 
+import time
+
 import pytest
 import torch
+from torch.nn import functional
 
 from relora_trainer.placement import choose_placement, seconds_of_product
 
@@ -29,5 +32,35 @@ def test_a_gpu_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (placement.device.type, placement.dtype) == ("cuda", torch.bfloat16)
 
 
-def test_the_product_is_timed() -> None:
-    assert all(0 < seconds_of_product(dtype) < 10 for dtype in (torch.float32, torch.bfloat16))
+def test_the_product_is_timed_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    multiply = functional.linear
+
+    def noted(batch: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        threads.append(torch.get_num_threads())
+        return multiply(batch, weight)
+
+    monkeypatch.setattr(functional, "linear", noted)
+    seconds_of_product.cache_clear()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert all(0 < seconds_of_product(dtype) < 10 for dtype in (torch.float32, torch.bfloat16))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1}
+
+
+def test_time_that_others_take_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    multiply = functional.linear
+
+    def delayed(batch: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.3)
+        return multiply(batch, weight)
+
+    seconds_of_product.cache_clear()
+    alone = seconds_of_product(torch.float32)
+    monkeypatch.setattr(functional, "linear", delayed)
+    seconds_of_product.cache_clear()
+    assert seconds_of_product(torch.float32) < alone + 0.2
