@@ -133,7 +133,8 @@ async def _phases(fleet: Fleet, cluster: Cluster, started: Operators, stage: Sta
     await adopt(fleet)
     stage.mark("the first release is served")
     real = await fleet.pass_over(2, leader)
-    stage.mark(f"a release passed in {real.seconds:.0f} s with everything real")
+    each = real.usage.writes / fleet.bindings
+    stage.mark(f"a release passed in {real.seconds:.0f} s with everything real, {each:.1f} writes for each binding")
     found: dict[str, Any] = {"bindings": fleet.bindings, "real": real}
     if whole:
         found["rest"] = await rest(fleet, leader)

@@ -56,11 +56,11 @@ def test_time_that_others_take_does_not_count(monkeypatch: pytest.MonkeyPatch) -
     multiply = functional.linear
 
     def delayed(batch: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.3)
+        time.sleep(0.1)
         return multiply(batch, weight)
 
     seconds_of_product.cache_clear()
     alone = seconds_of_product(torch.float32)
     monkeypatch.setattr(functional, "linear", delayed)
     seconds_of_product.cache_clear()
-    assert seconds_of_product(torch.float32) < alone + 0.2
+    assert seconds_of_product(torch.float32) < alone + 0.08
