@@ -95,7 +95,7 @@ def launch(folder: StateFolder, command: Sequence[str], environment: dict[str, s
 
 
 def stop(pid: int, folder: StateFolder, signalled: int | None = None) -> None:
-    """End a supervisor and wait until it is gone.
+    """End a supervisor and wait until it is gone: its file may go before it does, as it may remove the folder itself.
 
     Args:
         pid: The process that the cluster hangs on.
@@ -104,7 +104,7 @@ def stop(pid: int, folder: StateFolder, signalled: int | None = None) -> None:
     """
     _signal(signalled or pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
-    while folder.pid() == pid:
+    while alive(pid, str(folder.root)):
         _reap(pid)
         if time.monotonic() > deadline:
             _signal(pid, signal.SIGKILL)
