@@ -44,12 +44,16 @@ def test_killed_operator_changes_no_result(stage: Stage) -> None:
     [job] = stage.jobs_ever(namespace, "readaptation")
     assert job["metadata"]["name"] == candidate["jobRef"]["name"]
     assert len(_deltas(stage, release)) == 1
-    [pod] = stage.pods_of_jobs(namespace)
-    assert pod["status"]["phase"] == "Succeeded"
+    # A container tells of the last step, and its pod ends a little later.
+    stage.wait("the pod's end", lambda: _phases_of_jobs(stage, namespace) == ["Succeeded"] or None)
     reports = stage.world.bucket.reports(stage.store_uri(namespace))
     assert sorted(reports) == sorted(f"{hex_part(candidate['requestDigest'])}/{step}" for step in STEPS)
     first, *later = [each for each, _ in stage.sets(namespace)]
     assert (first, set(later)) == (stage.r1, {stage.r2})
+
+
+def _phases_of_jobs(stage: Stage, namespace: str) -> list[str]:
+    return [pod["status"]["phase"] for pod in stage.pods_of_jobs(namespace)]
 
 
 def _delta_runs(stage: Stage, release: Ref) -> bool | None:
