@@ -25,8 +25,10 @@ def run_kubectl(program: Path, kubeconfig: Path, arguments: Sequence[str], stdin
     Raises:
         KubectlError: Its exit status was not 0.
     """
+    # What kubectl remembers of a server goes by its port, which may have been that of another cluster an hour ago.
+    cache = kubeconfig.parent / "kubectl-cache"
     done = subprocess.run(
-        [str(program), "--kubeconfig", str(kubeconfig), *arguments],
+        [str(program), "--kubeconfig", str(kubeconfig), "--cache-dir", str(cache), *arguments],
         input=stdin,
         capture_output=True,
         text=True,
