@@ -43,6 +43,11 @@ class Passage:
         """Bindings per second."""
         return self.bindings / self.seconds
 
+    @property
+    def writes_per_binding(self) -> float:
+        """How many writes it took for each binding, those for servers and for the release included."""
+        return self.usage.writes / self.bindings
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:

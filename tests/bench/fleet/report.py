@@ -28,7 +28,7 @@ def rows(courses: Sequence[Course]) -> list[Row]:
         at_most("duplicate Jobs", real.duplicates + real.jobs - size, 0),
         *_of_takeover(large),
         *_of_throughput(large),
-        at_most("API writes per binding and release", writes_per_binding(real), _WRITES),
+        at_most("API writes per binding and release", real.writes_per_binding, _WRITES),
         *_of_growth(small, large),
         at_most("operator memory, at most", real.peak_mebibytes, _MEBIBYTES, "MiB"),
         *_of_memory(large),
@@ -112,11 +112,6 @@ def _of_memory(course: Course) -> list[Row]:
         measured(f"operator memory at rest, {sizes[-1]} bindings", most, "MiB"),
         measured("memory per further binding", slope, "KiB"),
     ]
-
-
-def writes_per_binding(passage: Passage) -> float:
-    """Return how many writes a release took for each binding, those for servers and for the release included."""
-    return passage.usage.writes / passage.bindings
 
 
 def _requests(passage: Passage) -> float:

@@ -4,7 +4,6 @@ from bench.fleet.cluster import Cluster
 from bench.fleet.course import adopt, followed, populate, rest
 from bench.fleet.objects import STEP
 from bench.fleet.operators import operators
-from bench.fleet.report import writes_per_binding
 from controller.kubelet import FakeKubelet
 from devcluster.pytest_progress import reporter
 
@@ -31,5 +30,5 @@ async def test_a_fleet_of_a_hundred_moves_to_a_new_base(request: pytest.FixtureR
     assert passage.verdict.lost == 0
     assert passage.jobs == STEP
     assert passage.duplicates == 0
-    assert writes_per_binding(passage) <= 12
+    assert passage.writes_per_binding <= 12
     assert resting.writes == 0
