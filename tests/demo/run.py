@@ -87,8 +87,8 @@ class Demo:
         with self.stages.stage("installing the operator with Helm"):
             install(self.node, built.operator, self.stages.report)
         with self.stages.stage(f"serving {places.R1} with its adapters"):
-            for number in (1, 2, 3, 4, 5, 6, 7):
-                self._apply(scene.example(number, values))
+            for name in places.FIRST_EXAMPLES:
+                self._apply(scene.example(name, values))
             self._wait("the server serves r1", self._serves(places.R1, len(values.bound)), SERVED_SECONDS)
         self._apply(scene.traffic(values, self._prompts(values)))
         self._wait_ready_pod(places.TRAFFIC)
@@ -209,7 +209,7 @@ class Demo:
     def _release(self, values: scene.Values, log: RequestsLog) -> None:
         """Apply r2 and watch it arrive."""
         with self.stages.stage(f"applying {places.R2}: re-adaptation and roll-out"):
-            self._apply(scene.example(8, values))
+            self._apply(scene.example(places.NEW_RELEASE, values))
             deadline = time.monotonic() + RELEASE_SECONDS
             world = World.read(self.node)
             with self._showing() as show:

@@ -61,10 +61,9 @@ class Values:
     bound: Mapping[str, BoundAdapter]
 
 
-def example(number: int, values: Values) -> list[Json]:
-    """Return the documents of one example file, by its number, with real values."""
-    (path,) = places.EXAMPLES.glob(f"{number}-*.yaml")
-    return list(_filled(path, values))
+def example(name: str, values: Values) -> list[Json]:
+    """Return the documents of one example file with real values."""
+    return list(_filled(places.EXAMPLES / f"{name}.yaml", values))
 
 
 def _filled(path: Path, values: Values) -> Iterator[Json]:
