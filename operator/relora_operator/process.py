@@ -1,4 +1,4 @@
-"""One process of the operator from its start to its end: wait for the Lease, fill the state, follow, act.
+"""One process of the operator from its start to its end: fill the state, follow, wait for the Lease, act.
 
 It is crash-only: when a part fails, the process ends, and the next leader starts from what the API server holds.
 """
@@ -10,6 +10,7 @@ import signal
 import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Literal
 
 import kopf
 from prometheus_client import REGISTRY
@@ -80,9 +81,7 @@ async def run(settings: Settings, decisions: Decisions) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        if not await _unless(stop, parts.election.acquire()):
-            return 0
-        return await _lead(parts, stop)
+        return await _serve(parts, stop)
     finally:
         await health.stop()
         await transport.close()
@@ -130,7 +129,7 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
     RESYNC_AGE.set_function(lambda: _age(resync))
     QUEUE_LENGTH.labels("ready").set_function(lambda: len(queue))
     QUEUE_LENGTH.labels("delayed").set_function(lambda: queue.delayed)
-    REGISTRY.register(ReleaseStates(state.releases.values))
+    REGISTRY.register(ReleaseStates(lambda: state.releases.values() if queue.is_open else ()))
     return Parts(
         settings=settings,
         transport=transport,
@@ -144,14 +143,17 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
     )
 
 
-async def _lead(parts: Parts, stop: asyncio.Event) -> int:
-    """Be the leader until the end, and give the Lease back unless it was lost."""
-    LEADER.set(1)
-    tasks = [asyncio.create_task(parts.election.keep(), name="lease")]
+async def _serve(parts: Parts, stop: asyncio.Event) -> int:
+    """Follow the cluster as a standby, and lead once the Lease is ours; give it back at the end unless it was lost.
+
+    A standby that has read everything needs no list when the leader is gone. It may be behind by what the watches have
+    not brought yet, as a leader may: a status names the version it was decided on, other writes follow a live read.
+    """
+    leading = asyncio.Event()
+    tasks = [asyncio.create_task(_hold(parts.election, leading), name="lease")]
     try:
         if await _unless(stop, _fill(parts), *tasks):
-            tasks += _start(parts)
-            await _first_end([*tasks, asyncio.create_task(_watch(parts), name="kopf")])
+            await _follow(parts, stop, leading, tasks)
     except LeaseLostError as error:
         logger.error("no longer the leader, ending at once: %s", error)  # noqa: TRY400 - the message says it all
         _exit_at_once()
@@ -166,29 +168,48 @@ async def _lead(parts: Parts, stop: asyncio.Event) -> int:
     return 0
 
 
-def _start(parts: Parts) -> list[asyncio.Task[None]]:
-    for key in parts.state.reconciled():
-        parts.queue.add(key)
-    workers = [
+async def _hold(election: LeaseElection, leading: asyncio.Event) -> None:
+    await election.acquire()
+    LEADER.set(1)
+    leading.set()
+    await election.keep()
+
+
+async def _follow(parts: Parts, stop: asyncio.Event, leading: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Keep up with the cluster, and work once this process leads; return when kopf has ended by a signal."""
+    logger.info("follows the cluster, with %d bindings", len(parts.state.bindings.ids()))
+    led = asyncio.create_task(leading.wait(), name="leading")
+    tasks += [
         asyncio.create_task(parts.reconciler.work(), name=f"worker {number}")
         for number in range(parts.settings.workers)
     ]
-    return [asyncio.create_task(parts.resync.repeat(), name="resync"), *workers]
+    tasks.append(asyncio.create_task(parts.resync.repeat(), name="resync"))
+    # The last one: at its end kopf cancels every task that was made after it.
+    tasks.append(asyncio.create_task(_watch(parts, stop), name="kopf"))
+    try:
+        await _first_end(led, *tasks)
+        if led.done():
+            parts.queue.open(parts.state.reconciled())
+            parts.resync.hurry()  # a standby's watch can be quietly dead
+            await _first_end(*tasks)
+    finally:
+        led.cancel()
 
 
-async def _first_end(tasks: list[asyncio.Task[None]]) -> None:
-    """Return when kopf has ended by a signal; raise the error of the first task that failed."""
+async def _first_end(*tasks: asyncio.Task[None] | asyncio.Task[Literal[True]]) -> None:
+    """Return when a task has ended; raise the error of one that failed."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
 
 
-async def _watch(parts: Parts) -> None:
+async def _watch(parts: Parts, stop: asyncio.Event) -> None:
     await kopf.operator(
         registry=build_registry(parts.intake, parts.login),
         settings=build_settings(),
         clusterwide=True,
         standalone=True,
+        stop_flag=stop,
     )
 
 
@@ -203,7 +224,7 @@ async def _fill(parts: Parts) -> None:
             return
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None], *guards: asyncio.Task[None]) -> bool:
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, object], *guards: asyncio.Task[None]) -> bool:
     """Await `work` and return True; return False when `stop` was set first. A guard that ends raises its error."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:

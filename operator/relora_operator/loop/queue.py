@@ -5,7 +5,7 @@ import heapq
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from relora_operator.core.actions import Key
@@ -42,6 +42,9 @@ class WorkQueue:
 
     Releases and servers go first: they are few, deduplicated, and a thousand bindings must not hold up a promotion.
 
+    It is closed at first, as a standby's: no key is kept then, however long it lasts. What it begins with is told when
+    it is opened.
+
     Args:
         clock: Monotonic seconds.
         backoff: Pauses after failures.
@@ -68,6 +71,13 @@ class WorkQueue:
         self._taken_at: dict[Key, float] = {}
         self._cost: dict[Key, float] = {}
         self._wakeup = asyncio.Event()
+        self.is_open = False
+
+    def open(self, keys: Iterable[Key]) -> None:
+        """Take keys from now on, `keys` first."""
+        self.is_open = True
+        for key in keys:
+            self.add(key)
 
     def __len__(self) -> int:
         """Keys that a worker could take now."""
@@ -80,6 +90,8 @@ class WorkQueue:
 
     def add(self, key: Key) -> None:
         """Reconcile `key` as soon as a worker is free; once, however often it is added until then."""
+        if not self.is_open:
+            return
         self._due.pop(key, None)
         if key in self._taken_at:
             self._again.add(key)
@@ -122,7 +134,8 @@ class WorkQueue:
             self.add(key)
             return
         due = self._clock() + seconds
-        if key in self._waiting_since or key in self._again or self._due.get(key, float("inf")) <= due:
+        waits = key in self._waiting_since or key in self._again
+        if not self.is_open or waits or self._due.get(key, float("inf")) <= due:
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._order), key))

@@ -6,7 +6,7 @@ only: a pass over an unchanged fleet reads names and versions and fetches nothin
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -38,7 +38,6 @@ class Resync:
     Attributes:
         interval_seconds: Pause between two passes.
         clock: Monotonic seconds.
-        sleep: Waits for seconds.
         whole_at: When the last complete pass ended; until the first has, when it was begun; None before that.
     """
 
@@ -47,8 +46,8 @@ class Resync:
     intake: Intake
     interval_seconds: float
     clock: Callable[[], float]
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     whole_at: float | None = field(default=None, init=False)
+    _hurried: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def fill(self) -> None:
         """Read everything once, the kinds side by side: who waits is a fleet without a leader.
@@ -80,7 +79,7 @@ class Resync:
     async def repeat(self) -> NoReturn:
         """Compare for ever; a pass that fails is logged and tried again after the pause."""
         while True:
-            await self.sleep(self.interval_seconds)
+            await self._pause()
             try:
                 repaired = await self.compare()
             except KubeError as error:
@@ -88,6 +87,18 @@ class Resync:
             else:
                 if repaired:
                     logger.info("the comparison with the API server brought %d changes", repaired)
+
+    def hurry(self) -> None:
+        """Let the next pass of `repeat` begin at once."""
+        self._hurried.set()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self.interval_seconds):
+                await self._hurried.wait()
+        except TimeoutError:
+            return
+        self._hurried.clear()
 
     async def compare(self) -> int:
         """Bring the state up to date and return how many objects were behind.

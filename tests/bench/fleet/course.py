@@ -225,7 +225,11 @@ def _passes(replica: Replica) -> float:
 async def take_over(fleet: Fleet, started: Operators, leader: Replica) -> Takeover:
     """Kill the leader when half of the fleet is on the next release, and let a standby go on."""
     standby = started.start()
-    await asyncio.sleep(5)
+    await until(
+        lambda: asyncio.to_thread(standby.said, "follows the cluster"),
+        limit_seconds=_TAKEOVER_SECONDS,
+        pause_seconds=1,
+    )
     seconds: list[float] = []
 
     async def kill() -> None:

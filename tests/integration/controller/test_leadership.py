@@ -48,6 +48,7 @@ def start_two(start_replica: Callable[..., Replica]) -> tuple[Replica, Replica]:
     first.await_lead()
     second = start_replica(name="second", command=STUB)
     eventually(lambda: second.said("endpoints") and second.fetch("/readyz")[0] == 200, "the standby is ready")
+    eventually(lambda: second.said("follows the cluster"), "the standby has read the cluster")
     return first, second
 
 

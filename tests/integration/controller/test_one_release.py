@@ -59,6 +59,31 @@ def test_at_rest_the_operator_writes_nothing_but_its_lease(
     assert replica.resident_mebibytes() < 150
 
 
+@pytest.mark.usefixtures("kubelet")
+def test_a_standby_follows_the_fleet_and_leaves_telling_of_it_to_the_leader(
+    start_replica: Callable[..., Replica], fleet: Fleet
+) -> None:
+    leader = start_replica(name="leader")
+    leader.await_lead()
+    standby = start_replica(name="standby")
+    fleet.release(fleet.r2, fleet.r1)
+    eventually(lambda: fleet.serves(fleet.r2) and fleet.complete(fleet.r2), "the second release is served")
+    eventually(lambda: leader.metric(told(fleet.r2)) == len(fleet.names), "the leader tells of the bindings")
+
+    assert standby.metric(told(fleet.r2)) == 0, "a sum over the replicas would count them twice"
+    assert standby.writes() == 0
+    leader.stop(signal.SIGTERM)
+
+    eventually(lambda: standby.metric(told(fleet.r2)) == len(fleet.names), "the standby leads and tells of them")
+    lists = r'relora_client_request_seconds_count\{.*resource="adapterbindings",verb="GET"'
+    assert standby.metric(lists) <= 2, "it was read whole once, and compared once"
+
+
+def told(release: str) -> str:
+    """Return a pattern for what is told of a release's bindings."""
+    return rf'relora_bindings\{{.*release="{release}"'
+
+
 KINDS = ("BaseModelRelease", "AdapterBinding", "AdapterServer", "TrainerProfile", "Job", "Deployment", "Event")
 
 

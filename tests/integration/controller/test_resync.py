@@ -30,6 +30,7 @@ async def resync(operator_kubeconfig: Path) -> AsyncIterator[Resync]:
     limiter = RateLimiter(rate=50, burst=100, clock=elapsed)
     client = Client(transport, limiter=limiter, fence=no_writes)
     state, queue = State(), WorkQueue(clock=elapsed)
+    queue.open(())
     yield Resync(state=state, client=client, intake=Intake(state, queue), interval_seconds=1, clock=elapsed)
     await transport.close()
 

@@ -17,5 +17,6 @@ def world() -> World:
 
     state = State()
     queue = WorkQueue(clock=clock, backoff=Backoff(first=1, most=60), jitter=lambda: 0.0)
+    queue.open(())
     client = Client(transport, limiter=RateLimiter(rate=50, burst=100, clock=clock), fence=lambda: None)
     return World(transport, state, queue, Intake(state, queue), client, seconds)

@@ -62,3 +62,19 @@ async def test_a_list_that_fails_is_told_as_what_it_is(transport: BusyTransport,
 
     with pytest.raises(TemporaryError, match="no answer"):
         await resync.fill()
+
+
+async def test_a_comparison_that_is_wanted_now_does_not_wait_for_its_time(
+    transport: BusyTransport, resync: Resync
+) -> None:
+    resync.hurry()
+    repeating = asyncio.create_task(resync.repeat())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    read = len(transport.sent)
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert resync.whole_at == 7.0
+    assert len(transport.sent) == read, "one comparison was wanted"
+    repeating.cancel()

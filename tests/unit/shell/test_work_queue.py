@@ -31,7 +31,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def queue(clock: Clock) -> WorkQueue:
-    return WorkQueue(clock=clock, backoff=Backoff(first=1, most=60), jitter=lambda: 0.0)
+    queue = WorkQueue(clock=clock, backoff=Backoff(first=1, most=60), jitter=lambda: 0.0)
+    queue.open(())
+    return queue
 
 
 async def taken(queue: WorkQueue) -> Key | None:
@@ -137,6 +139,7 @@ async def test_a_sleeping_worker_wakes_up_for_a_new_key(queue: WorkQueue) -> Non
 async def test_a_sleeping_worker_wakes_up_when_a_delay_ends() -> None:
     loop = asyncio.get_running_loop()
     queue = WorkQueue(clock=loop.time)
+    queue.open(())
     worker = asyncio.create_task(queue.take())
     await asyncio.sleep(0)
     queue.add_after(BINDING, 0.02)
@@ -223,3 +226,16 @@ async def test_a_binding_waits_for_the_other_events_of_the_same_step(queue: Work
     queue.done(BINDING)
     clock.seconds = 1
     assert await taken(queue) is None
+
+
+async def test_what_a_standby_is_told_is_not_kept(clock: Clock) -> None:
+    queue = WorkQueue(clock=clock)
+    queue.add(BINDING)
+    queue.add_soon(OTHER)
+    assert (len(queue), queue.delayed) == (0, 0)
+
+    queue.open([SERVER])
+    queue.add(BINDING)
+    clock.seconds += MOST_PROGRESS_PAUSE_SECONDS
+
+    assert [await taken(queue) for _ in range(3)] == [SERVER, BINDING, None]
