@@ -224,7 +224,7 @@ async def _fill(parts: Parts) -> None:
             return
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, object], *guards: asyncio.Task[None]) -> bool:
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None], *guards: asyncio.Task[None]) -> bool:
     """Await `work` and return True; return False when `stop` was set first. A guard that ends raises its error."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
@@ -243,7 +243,6 @@ async def _end(parts: Parts, tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     await parts.election.release()
     LEADER.set(0)
-    logger.info("gave the Lease back")
 
 
 def _exit_at_once() -> None:
@@ -257,7 +256,7 @@ def _age(resync: Resync) -> float:
 
 
 def _stale(parts: Parts) -> str | None:
-    """Tell whether a leader has not compared its state with the API server for too long."""
+    """Tell whether this process has not compared its state with the API server for too long."""
     limit = max(LEAST_STALE_SECONDS, STALE_RESYNCS * parts.settings.resync_seconds)
     age = _age(parts.resync)
     return f"the last comparison with the API server is {age:.0f} s old" if age > limit else None

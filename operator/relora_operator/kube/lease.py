@@ -153,6 +153,8 @@ class LeaseElection:
             await self._send("PUT", self._body(spec, held.metadata.resource_version))
         except KubeError as error:
             logger.warning("the Lease was not given back: %s", error, extra={"lease": self._name})
+        else:
+            logger.info("gave the Lease back", extra={"lease": self._name})
 
     async def _try_to_take(self) -> bool:
         sent_at = self._clock()

@@ -10,6 +10,7 @@ from relora_contract.api.meta import ApiObject, ObjectMeta
 from relora_contract.model import Model
 from relora_contract.wellknown import GROUP
 from relora_operator.core.observed import NamespaceView
+from relora_operator.kube.compact import compact, compact_outside
 from relora_operator.kube.errors import JsonObject
 
 ApiModel = TypeVar("ApiModel", bound=Model)
@@ -58,9 +59,7 @@ def parse_newer(model: type[OwnModel], raw: JsonObject, before: OwnModel) -> Own
         return parse_own(model, raw)
     changing: JsonObject = {"status": raw["status"]} if "status" in raw else {}
     part = compact(validated(_changing_part(model), {"metadata": _own_metadata(raw), **changing}))
-    newer = before.model_copy(update=dict(part))
-    _share_given(newer)
-    return newer
+    return compact_outside(before.model_copy(update=dict(part)))
 
 
 @cache
@@ -142,34 +141,6 @@ def validated(model: type[ApiModel], raw: JsonObject) -> ApiModel:
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()[:3]
         )
         raise UnreadableError(problems) from error
-
-
-_FIELD_SETS: dict[frozenset[str], set[str]] = {}
-
-
-def compact(value: ApiModel) -> ApiModel:
-    """Return a model whose parts share what pydantic notes of each: the set of the fields that were given.
-
-    Those sets are nearly half of an object's size, there are only so many different ones, and models are immutable: a
-    copy of a model gets a set of its own.
-    """
-    _share(value)
-    return value
-
-
-def _share_given(value: Model) -> None:
-    names = value.__pydantic_fields_set__
-    object.__setattr__(value, "__pydantic_fields_set__", _FIELD_SETS.setdefault(frozenset(names), names))
-
-
-def _share(value: object) -> None:
-    if isinstance(value, Model):
-        _share_given(value)
-    elif not isinstance(value, list):
-        return
-    for part in value.__dict__.values() if isinstance(value, Model) else value:
-        if part is not None and not isinstance(part, str | int):  # most are
-            _share(part)
 
 
 def true_condition(conditions: Iterable[KubeCondition], kind: str) -> KubeCondition | None:

@@ -17,8 +17,9 @@ from relora_contract.wellknown import (
     LABEL_REQUEST,
 )
 from relora_operator.core.observed import ContainerView, JobView, PodView
+from relora_operator.kube.compact import compact
 from relora_operator.kube.errors import JsonObject
-from relora_operator.kube.parse import KubeCondition, compact, true_condition, validated
+from relora_operator.kube.parse import KubeCondition, true_condition, validated
 
 MESSAGE_LIMIT = 1024
 
