@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 FILL_PAUSE_SECONDS = 2.0
 STALE_RESYNCS = 5
-LEAST_STALE_SECONDS = 300.0
+LEAST_STALE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)

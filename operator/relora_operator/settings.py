@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from relora_operator.kube.lease import LeaseTimes
+from relora_operator.loop.resync import MOST_PAUSE_SECONDS
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -90,7 +91,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "--resync-seconds",
         type=_positive,
         default=60.0,
-        help="pause between comparisons with the API server (%(default)s)",
+        help="pause between comparisons with the API server (%(default)s); one that takes long is followed by a longer "
+        f"one, up to {MOST_PAUSE_SECONDS:.0f}",
     )
     pace.add_argument("--workers", type=_count, default=4, help="objects that are reconciled at once (%(default)s)")
     pace.add_argument("--writes-per-second", type=_positive, default=50.0, help="limit of writes (%(default)s)")

@@ -60,15 +60,15 @@ CASES = [
     Case(
         "ReLoRAResyncStale",
         "the lists fail",
-        {'relora_resync_age_seconds{instance="one"}': "0+60x12"},
-        10,
+        {'relora_resync_age_seconds{instance="one"}': "0+60x15"},
+        14,
         {"instance": "one", **WARNING},
-        {"{{ $value | humanizeDuration }}": "10m 0s"},
+        {"{{ $value | humanizeDuration }}": "14m 0s"},
     ),
     Case(
         "ReLoRAResyncStale",
-        "the leader compares once a minute, and the standby never",
-        {'relora_resync_age_seconds{instance="one"}': "59x20", 'relora_resync_age_seconds{instance="two"}': "0x20"},
+        "a large fleet is compared every five minutes",
+        {'relora_resync_age_seconds{instance="one"}': "0+60x5 0+60x5 0+60x5 0+60x5"},
         20,
     ),
     Case(

@@ -11,7 +11,7 @@ from relora_operator.kube.client import Client
 from relora_operator.kube.errors import JsonObject, NotFoundError, TemporaryError
 from relora_operator.kube.limiter import RateLimiter
 from relora_operator.kube.resources import BINDINGS, SERVERS
-from relora_operator.loop.resync import NotInstalledError, Resync
+from relora_operator.loop.resync import MOST_PAUSE_SECONDS, NotInstalledError, Resync
 
 
 class BusyTransport(ObedientTransport):
@@ -78,3 +78,17 @@ async def test_a_comparison_that_is_wanted_now_does_not_wait_for_its_time(
     assert resync.whole_at == 7.0
     assert len(transport.sent) == read, "one comparison was wanted"
     repeating.cancel()
+
+
+@pytest.mark.parametrize(
+    ("took_seconds", "pause_seconds"), [(0.1, 60), (4.0, 76), (MOST_PAUSE_SECONDS, MOST_PAUSE_SECONDS)]
+)
+async def test_the_pause_grows_with_how_long_a_comparison_takes(
+    world: World, resync: Resync, took_seconds: float, pause_seconds: float
+) -> None:
+    times = iter([100.0, 100.0 + took_seconds, 900.0])
+    resync.clock = lambda: next(times)
+
+    await resync.compare()
+
+    assert resync.pause_seconds == pytest.approx(pause_seconds)
