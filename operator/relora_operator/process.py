@@ -10,7 +10,6 @@ import signal
 import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Literal
 
 import kopf
 from prometheus_client import REGISTRY
@@ -178,6 +177,7 @@ async def _hold(election: LeaseElection, leading: asyncio.Event) -> None:
 async def _follow(parts: Parts, stop: asyncio.Event, leading: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
     """Keep up with the cluster, and work once this process leads; return when kopf has ended by a signal."""
     logger.info("follows the cluster, with %d bindings", len(parts.state.bindings.ids()))
+    stands_by = not leading.is_set()
     led = asyncio.create_task(leading.wait(), name="leading")
     tasks += [
         asyncio.create_task(parts.reconciler.work(), name=f"worker {number}")
@@ -190,13 +190,14 @@ async def _follow(parts: Parts, stop: asyncio.Event, leading: asyncio.Event, tas
         await _first_end(led, *tasks)
         if led.done():
             parts.queue.open(parts.state.reconciled())
-            parts.resync.hurry()  # a standby's watch can be quietly dead
+            if stands_by:  # for any time, in which its watch can have died quietly
+                parts.resync.hurry()
             await _first_end(*tasks)
     finally:
         led.cancel()
 
 
-async def _first_end(*tasks: asyncio.Task[None] | asyncio.Task[Literal[True]]) -> None:
+async def _first_end(*tasks: asyncio.Task[object]) -> None:
     """Return when a task has ended; raise the error of one that failed."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:

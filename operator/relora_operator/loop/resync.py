@@ -25,8 +25,6 @@ _MANY = 100
 """More differences than this are read as a list of whole objects, not one by one."""
 _FEW = 100
 """Whole objects in a page: as text and as JSON they take several times the memory of what is kept of them."""
-
-
 PAUSE_PER_COST = 19.0
 """A pass may take a twentieth of the time: at 5,000 bindings it takes seven seconds of processor time."""
 MOST_PAUSE_SECONDS = 240.0

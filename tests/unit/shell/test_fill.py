@@ -1,4 +1,4 @@
-"""What a new leader reads before it decides anything."""
+"""What is read before anything is decided, and when it is compared with the API server again."""
 
 import asyncio
 from typing import Any
