@@ -36,6 +36,7 @@ from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.resync import NotInstalledError, Resync
 from relora_operator.loop.state import State
 from relora_operator.loop.tallies import Tallies
+from relora_operator.loop.unapplied import UnappliedSets
 from relora_operator.metrics import LEADER, QUEUE_LENGTH, RESYNC_AGE, ReleaseStates
 from relora_operator.settings import Settings
 
@@ -59,6 +60,8 @@ class Parts:
     intake: Intake
     resync: Resync
     reconciler: Reconciler
+    filled: asyncio.Event
+    """Set once everything was read."""
 
 
 async def run(settings: Settings, decisions: Decisions) -> int:
@@ -72,7 +75,7 @@ async def run(settings: Settings, decisions: Decisions) -> int:
     transport, login = await connect(settings.kubeconfig)
     parts = _assemble(settings, decisions, transport, login)
     health = HealthServer(
-        port=settings.http_port, alive={"resync": lambda: _stale(parts)}, ready={"lease": lambda: _unready(parts)}
+        port=settings.http_port, alive={"resync": lambda: _stale(parts)}, ready={"standby": lambda: _unready(parts)}
     )
     port = await health.start()
     logger.info("endpoints on port %d", port)
@@ -99,7 +102,8 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
     )
     limiter = RateLimiter(rate=settings.writes_per_second, burst=settings.write_burst, clock=elapsed)
     client = Client(transport, limiter=limiter, fence=election.fence)
-    state, queue, grants, refusals = State(), WorkQueue(clock=elapsed), Grants(), RefusalMemory(now)
+    state, queue, grants = State(), WorkQueue(clock=elapsed), Grants()
+    refusals, unapplied = RefusalMemory(now), UnappliedSets()
     intake = Intake(state, queue)
     resync = Resync(state=state, client=client, intake=intake, interval_seconds=settings.resync_seconds, clock=elapsed)
     reconciler = Reconciler(
@@ -109,6 +113,7 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
             client=client,
             grants=grants,
             refusals=refusals,
+            unapplied=unapplied,
             tallies=Tallies(state),
             operator_namespace=settings.namespace,
         ),
@@ -119,6 +124,7 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
             queue=queue,
             grants=grants,
             refusals=refusals,
+            unapplied=unapplied,
             events=EventRecorder(client, instance=identity, now=now),
         ),
         live=LiveReader(state=state, client=client, intake=intake, operator_namespace=settings.namespace),
@@ -139,6 +145,7 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
         intake=intake,
         resync=resync,
         reconciler=reconciler,
+        filled=asyncio.Event(),
     )
 
 
@@ -149,7 +156,7 @@ async def _serve(parts: Parts, stop: asyncio.Event) -> int:
     not brought yet, as a leader may: a status names the version it was decided on, other writes follow a live read.
     """
     leading = asyncio.Event()
-    tasks = [asyncio.create_task(_hold(parts.election, leading), name="lease")]
+    tasks = [asyncio.create_task(_hold(parts, leading), name="lease")]
     try:
         if await _unless(stop, _fill(parts), *tasks):
             await _follow(parts, stop, leading, tasks)
@@ -167,17 +174,18 @@ async def _serve(parts: Parts, stop: asyncio.Event) -> int:
     return 0
 
 
-async def _hold(election: LeaseElection, leading: asyncio.Event) -> None:
-    await election.acquire()
+async def _hold(parts: Parts, leading: asyncio.Event) -> None:
+    """Take the Lease as soon as this process could work, so that it does not keep it from one that can."""
+    await parts.election.acquire(parts.filled.is_set)
     LEADER.set(1)
     leading.set()
-    await election.keep()
+    await parts.election.keep()
 
 
 async def _follow(parts: Parts, stop: asyncio.Event, leading: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
     """Keep up with the cluster, and work once this process leads; return when kopf has ended by a signal."""
     logger.info("follows the cluster, with %d bindings", len(parts.state.bindings.ids()))
-    stands_by = not leading.is_set()
+    since = elapsed()
     led = asyncio.create_task(leading.wait(), name="leading")
     tasks += [
         asyncio.create_task(parts.reconciler.work(), name=f"worker {number}")
@@ -190,7 +198,7 @@ async def _follow(parts: Parts, stop: asyncio.Event, leading: asyncio.Event, tas
         await _first_end(led, *tasks)
         if led.done():
             parts.queue.open(parts.state.reconciled())
-            if stands_by:  # for any time, in which its watch can have died quietly
+            if elapsed() - since > parts.settings.lease_times.duration:  # in such a time a watch can die quietly
                 parts.resync.hurry()
             await _first_end(*tasks)
     finally:
@@ -222,6 +230,7 @@ async def _fill(parts: Parts) -> None:
             logger.warning("the cluster's state cannot be read yet: %s", error)
             await asyncio.sleep(FILL_PAUSE_SECONDS)
         else:
+            parts.filled.set()
             return
 
 
@@ -264,9 +273,11 @@ def _stale(parts: Parts) -> str | None:
 
 
 def _unready(parts: Parts) -> str | None:
-    """Tell whether the API server has not answered about the Lease for too long."""
+    """Tell whether this process could not take over: it has not read everything, or is cut off from the Lease."""
     contact = parts.election.last_contact
     if contact is None:
         return "the API server has not answered yet"
+    if not parts.filled.is_set():
+        return "the cluster has not been read yet"
     age = elapsed() - contact
     return f"the API server has not answered for {age:.0f} s" if age > parts.settings.lease_times.duration * 2 else None

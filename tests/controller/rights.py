@@ -20,11 +20,16 @@ def install_rights(plane: ControlPlane, folder: Path) -> Path:
     plane.kubectl("create", "namespace", NAMESPACE)
     plane.kubectl("create", "serviceaccount", ACCOUNT, "-n", NAMESPACE)
     plane.kubectl("apply", "-f", "-", input="---\n".join(json.dumps(document) + "\n" for document in _documents()))
-    token = plane.kubectl("create", "token", ACCOUNT, "-n", NAMESPACE, "--duration=2h").strip()
+    return kubeconfig_of(plane, folder, ACCOUNT)
+
+
+def kubeconfig_of(plane: ControlPlane, folder: Path, account: str) -> Path:
+    """Return a kubeconfig of an account of the operator's namespace."""
+    token = plane.kubectl("create", "token", account, "-n", NAMESPACE, "--duration=2h").strip()
     config: dict[str, Any] = json.loads(plane.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
-    config["users"] = [{"name": ACCOUNT, "user": {"token": token}}]
-    config["contexts"][0]["context"]["user"] = ACCOUNT
-    path = folder / "operator.kubeconfig"
+    config["users"] = [{"name": account, "user": {"token": token}}]
+    config["contexts"][0]["context"]["user"] = account
+    path = folder / f"{account}.kubeconfig"
     path.write_text(json.dumps(config))
     return path
 

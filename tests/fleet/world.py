@@ -79,6 +79,10 @@ class World:
     refusing: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Status and words of the API server's answer to every creation of a Job, by namespace."""
     refusals: dict[tuple[Key, str], JobRefusal] = field(default_factory=dict)
+    denies_sets: bool = False
+    """Whether the API server refuses every write to a Deployment, as when a policy's webhook is away."""
+    unapplied: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Digest of the set that the operator could not write, by workload."""
     reports: dict[tuple[str, str], Notification] = field(default_factory=dict)
     """What the store holds, by request digest and step."""
     executed: list[tuple[str, str]] = field(default_factory=list)
@@ -169,6 +173,7 @@ class World:
         """Lose everything that the operator has in memory."""
         self.grants = {}
         self.refusals = {}
+        self.unapplied = {}
         self.crash_after = None
 
     def wait(self, *, seconds: float) -> World:
@@ -302,12 +307,14 @@ class World:
         return tuple(binding for binding in self.bindings.values() if server_key(binding) == server)
 
     def _target_of(self, server: AdapterServer) -> TargetView | None:
-        found = self.targets.get((server.metadata.namespace, server.spec.target_ref.name))
-        return found.view if found else None
+        return self._view_of(server.metadata.namespace, server.spec.target_ref.name)
 
     def _fallback_of(self, server: AdapterServer) -> TargetView | None:
-        found = self.targets.get((server.metadata.namespace, fallback_target_name(server) or ""))
-        return found.view if found else None
+        return self._view_of(server.metadata.namespace, fallback_target_name(server) or "")
+
+    def _view_of(self, namespace: str, name: str) -> TargetView | None:
+        found = self.targets.get((namespace, name))
+        return replace(found.view, unapplied=self.unapplied.get((namespace, name))) if found else None
 
     def _jobs_of(self, uid: str) -> tuple[JobView, ...]:
         return tuple(job.view for job in self.jobs.values() if job.view.owner_uid == uid)

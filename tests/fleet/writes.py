@@ -53,7 +53,11 @@ def _write(world: World, action: WriteStatus | CreateJob | DeleteJob | SetJobTtl
         case CreateJob():
             return _create(world, action)
         case ApplyServingSet():
-            return _apply(world, action)
+            target = (action.namespace, action.name)
+            done = not world.denies_sets and _apply(world, action)
+            world.unapplied = {other: digest for other, digest in world.unapplied.items() if other != target}
+            world.unapplied |= {} if done else {target: action.digest}
+            return done
     job = world.jobs.get((action.namespace, action.name))
     if job is None or job.view.uid != action.uid:
         return False

@@ -11,14 +11,14 @@ from relora_operator.core.binding_conditions import Outlook, conditions
 from relora_operator.core.brakes import brake_of
 from relora_operator.core.candidate import gave_way, promoted, remembered
 from relora_operator.core.choice import choose, unapproved_release, upgrade_target
-from relora_operator.core.cleanup import deletion, ends, expiries
+from relora_operator.core.cleanup import ends, expiries
 from relora_operator.core.conditions import merged, transitions
 from relora_operator.core.lineage import Chain, chain
 from relora_operator.core.membership import binding_key
 from relora_operator.core.next_job import Next, next_job
 from relora_operator.core.obstacles import Obstacle
 from relora_operator.core.pairs import Pair, baseline, offer, recognized
-from relora_operator.core.progress import Progress, follow, profile_of
+from relora_operator.core.progress import follow, profile_of
 from relora_operator.core.reasons import Reason
 from relora_operator.core.serving import Seat, seat
 from relora_operator.core.snapshot import BindingSnapshot
@@ -69,7 +69,7 @@ def decide_binding(snapshot: BindingSnapshot, now: datetime) -> Plan:
         namespaces=snapshot.server.namespaces if snapshot.server is not None else {},
         profiles=snapshot.profiles,
     )
-    return _plan(snapshot, outlook, following, progress, now)
+    return _plan(snapshot, outlook, following, now)
 
 
 def _with(binding: AdapterBinding, **fields: object) -> AdapterBinding:
@@ -115,7 +115,7 @@ def _missing_profile(target: BaseModelRelease | None, work: ReadaptationWork | N
     return Obstacle(Reason.PROFILE_NOT_FOUND, f"release {target.metadata.name}: TrainerProfile {name} does not exist")
 
 
-def _plan(snapshot: BindingSnapshot, outlook: Outlook, following: Next, progress: Progress, now: datetime) -> Plan:
+def _plan(snapshot: BindingSnapshot, outlook: Outlook, following: Next, now: datetime) -> Plan:
     before = snapshot.binding.status
     metadata = snapshot.binding.metadata
     status = outlook.binding.status.model_copy(
@@ -128,15 +128,13 @@ def _plan(snapshot: BindingSnapshot, outlook: Outlook, following: Next, progress
     actions: list[Action] = []
     if status != before:
         actions.append(WriteStatus(key=key, resource_version=metadata.resource_version, status=status))
-    actions.extend(_job_actions(snapshot, status, following, progress))
+    actions.extend(_job_actions(snapshot, status, following))
     if status != before:
         actions.extend(transitions(key, before.conditions, status.conditions, FOLLOWED))
     return Plan(actions=tuple(actions), requeue_after_seconds=_seconds_until(following.waiting, now))
 
 
-def _job_actions(
-    snapshot: BindingSnapshot, status: AdapterBindingStatus, following: Next, progress: Progress
-) -> Iterator[Action]:
+def _job_actions(snapshot: BindingSnapshot, status: AdapterBindingStatus, following: Next) -> Iterator[Action]:
     """Yield the changes of Jobs; they follow the write of the status, which fails when the snapshot is not the newest.
 
     Only one Job of a binding may run: what is unneeded ends first, and while any is left no other is created.
@@ -147,12 +145,13 @@ def _job_actions(
         mine = jobs_of(candidate, snapshot.jobs, kind="readaptation", gates_digest=candidate.gates_digest)
         unneeded = mine.others
         recorded = snapshot.binding.status.candidate
+        own = [job for job in (mine.current, mine.report) if job is not None]
+        if candidate.end_time is not None:  # also when an earlier look failed to delete what did not start in time
+            yield from ends(own)
         if recorded is not None and not active(candidate) and recorded == candidate:
-            yield from expiries(job for job in (mine.current, mine.report) if job is not None)
+            yield from expiries(own)
     yield from ends(unneeded)
     yield from expiries(unneeded)
-    if progress.judgement is not None and progress.judgement.end_job and progress.job is not None:
-        yield deletion(progress.job)
     if following.create is not None:
         create = following.create
         yield CreateJob(

@@ -21,7 +21,7 @@ from relora_operator.core.attempts import (
     retry_request,
     started,
 )
-from relora_operator.core.cleanup import deletion, ends, expiries
+from relora_operator.core.cleanup import ends, expiries
 from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.observed import JobView
 from relora_operator.core.reasons import Reason
@@ -176,8 +176,7 @@ def _judged(record: DeltaStatus, judgement: Judgement, job: JobView, now: dateti
         )
     if judgement.standing in {Standing.SUCCEEDED, Standing.FAILED}:
         record = ended(record, judgement, MAX_ATTEMPTS, job.finished_at or now)
-        actions: tuple[Action, ...] = (deletion(job),) if judgement.end_job else ()
-        return _Followed(record=record, actions=actions, look_again_at=ready_at(record))
+        return _Followed(record=record, look_again_at=ready_at(record))
     return _Followed(record=record, look_again_at=judgement.look_again_at)
 
 
@@ -206,7 +205,10 @@ def _cleanup(
     for record in records:
         mine = jobs_of(record, unneeded, kind="delta")
         unneeded = list(mine.others)
+        own = [job for job in (mine.current, mine.report) if job is not None]
+        if record.end_time is not None:  # also when an earlier look failed to delete what did not start in time
+            yield from ends(own)
         if not active(record) and record in release.status.deltas:
-            yield from expiries(job for job in (mine.current, mine.report) if job is not None)
+            yield from expiries(own)
     yield from ends(unneeded)
     yield from expiries(unneeded)

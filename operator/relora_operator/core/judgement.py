@@ -43,8 +43,6 @@ class Judgement:
     reason: Reason
     message: str
     retriable: bool = False
-    end_job: bool = False
-    """The Job is to be deleted, since it will not end by itself."""
     look_again_at: datetime | None = None
 
 
@@ -97,12 +95,18 @@ def _live(job: JobView, steps: Sequence[StepStatus], start_deadline_seconds: int
     if pod is not None and (pod.phase != "Pending" or any(container.started_at for container in pod.containers)):
         at = next((step.name for step in steps if not done(step)), steps[-1].name)
         return _on_its_way(Reason.RUNNING, f"Job {job.name} is at step {at}")
-    since = pod.created_at if pod is not None else job.started_at or job.created_at
+    since = pod.created_at if pod is not None else _without_a_pod_since(job)
     deadline = since + timedelta(seconds=start_deadline_seconds)
     reason, message = _why_it_waits(job, pod)
     if now < deadline:
         return Judgement(standing=Standing.ON_ITS_WAY, reason=Reason.STARTING, message=message, look_again_at=deadline)
-    return Judgement(standing=Standing.FAILED, reason=reason, message=message, retriable=True, end_job=True)
+    return _failed(reason, message, retriable=True)
+
+
+def _without_a_pod_since(job: JobView) -> datetime:
+    """Return since when the Job waits for a pod: for its first one, or in place of one that was evicted."""
+    start = job.started_at or job.created_at
+    return max(start, job.changed_at) if job.changed_at is not None else start
 
 
 def held_by_a_queue(job: str) -> str:

@@ -58,12 +58,15 @@ class Chain:
     def after(self, name: str, since: Timestamp | None) -> tuple[BaseModelRelease, ...]:
         """Return the accepted releases that are newer than `name`, oldest first.
 
-        A release that is no longer on the chain has no place in it; then the releases that were created after
-        `since`, when its pair was promoted, are the newer ones.
+        A release that is no longer on the chain has a place in it while its successor is, which names it. Without
+        one the newer releases are those that were created after `since`, when its pair was promoted.
         """
         names = [release.metadata.name for release in self.releases]
         if name in names:
             return self.releases[names.index(name) + 1 :]
+        named = [release.spec.supersedes for release in self.releases]
+        if name in named:
+            return self.releases[named.index(name) :]
         if since is None:
             return ()
         return tuple(

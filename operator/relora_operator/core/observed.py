@@ -59,6 +59,8 @@ class JobView:
     """Value of the label relora.dev/gates; empty for delta Jobs."""
     started_at: datetime | None = None
     """`status.startTime`: when the Job was created, or last resumed by its queue."""
+    changed_at: datetime | None = None
+    """When the Job controller last wrote the status: it does so when a pod begins, and when one is gone."""
     suspended: bool = False
     """A queue holds it, or has just let it go and the Job controller has not set `started_at` yet."""
     deleting: bool = False
@@ -103,6 +105,8 @@ class TargetView:
     """Field managers other than ours that own one of our two annotations."""
     unschedulable: str | None = None
     """Message of a pod of the newest revision that cannot be scheduled."""
+    unapplied: str | None = None
+    """Digest of the set that our last write could not put there."""
     failing: str | None = None
     """Why pods of the newest revision do not get ready, e.g. `init container relora-fetch: exit code 45`."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServer, AdapterServerStatus, Blocker, ServerConditionType
@@ -11,7 +11,7 @@ from relora_operator.core.actions import Action, ApplyServingSet, Key, Plan, Wri
 from relora_operator.core.blockers import Block
 from relora_operator.core.brakes import brake
 from relora_operator.core.conditions import merged, transitions
-from relora_operator.core.fallback import live_beside
+from relora_operator.core.fallback import fallback_target_name, live_beside
 from relora_operator.core.lineage import Chain, Refusal, chain
 from relora_operator.core.membership import membership
 from relora_operator.core.observed import TargetView
@@ -34,6 +34,8 @@ from relora_operator.core.split import Fallback, next_release, overdue_at, stood
 
 FOLLOWED = (ServerConditionType.READY, ServerConditionType.UP_TO_DATE)
 MOST_BLOCKERS = 10
+UNWATCHED = timedelta(seconds=60)
+"""Between two looks at a workload that no watch shows."""
 
 
 def decide_server(snapshot: ServerSnapshot, now: datetime) -> Plan:
@@ -121,9 +123,16 @@ def _plan(
         rollout.look_again_at,
         fallback.rollout.look_again_at,
         *([deadline] if deadline and deadline > now else []),
+        *([now + UNWATCHED] if _is_unwatched(snapshot) else []),
     ]
     seconds = [max(1.0, (time - now).total_seconds()) for time in times if time is not None]
     return Plan(actions=tuple(actions), requeue_after_seconds=min(seconds, default=None))
+
+
+def _is_unwatched(snapshot: ServerSnapshot) -> bool:
+    """Tell whether a workload is missing, or lacks the label by which the watches choose: no event will tell of it."""
+    named = [snapshot.target, *([snapshot.fallback] if fallback_target_name(snapshot.server) is not None else [])]
+    return any(target is None or target.consent is None for target in named)
 
 
 def _applied(rollout: Rollout, target: TargetView | None) -> Iterator[ApplyServingSet]:

@@ -225,7 +225,9 @@ def _idle(situation: Situation, rollout: Rollout) -> Rollout:
         if lost is None:
             return rollout
         again = begun(returning_to(rollout, lost), lost, situation.snapshot.server, situation.target, situation.now)
-        return again if again.apply is None else reverted(rollout, again, situation.target, situation.now)
+        if again.apply is None or situation.target.unapplied == lost.digest:  # nobody removed what was never there
+            return again
+        return reverted(rollout, again, situation.target, situation.now)
     wanted = _next_set(situation, rollout)
     if wanted is None or (current is not None and current.set_digest == wanted.digest):
         return rollout

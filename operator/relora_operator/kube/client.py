@@ -17,6 +17,11 @@ _APPLY = {"Content-Type": "application/apply-patch+yaml"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 _METADATA_LIST = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"}
 
+_OVERLOADED = frozenset({429, 503})
+"""Answers that speak for the whole API server. What an admission policy says with another one is about one object."""
+_LONGEST_PAUSE_SECONDS = 60.0
+"""The API server asks for seconds; a page of a load balancer may ask for an hour, and be gone in a minute."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -195,6 +200,6 @@ class Client(Reader):
                 verb, resource, path, body=body, query=query, headers=headers, timeout_seconds=REQUEST_SECONDS
             )
         except KubeError as error:
-            if error.retry_after_seconds:
-                self._limiter.pause(error.retry_after_seconds)
+            if error.retry_after_seconds and error.status in _OVERLOADED:
+                self._limiter.pause(min(error.retry_after_seconds, _LONGEST_PAUSE_SECONDS))
             raise

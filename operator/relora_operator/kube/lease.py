@@ -122,9 +122,14 @@ class LeaseElection:
         if self._held is None or age >= self._times.duration - self._times.timeout:
             raise LeaseLostError(f"the Lease was last renewed {age:.1f} s ago; no further write is safe")
 
-    async def acquire(self) -> None:
-        """Return when this process has become the leader."""
-        while not await self._try_to_take():
+    async def acquire(self, is_prepared: Callable[[], bool] = lambda: True) -> None:
+        """Return when this process has become the leader.
+
+        Args:
+            is_prepared: Asked before the Lease is taken. Until it says yes the Lease is only watched, so that the time
+                for which its holder has been silent is known by then.
+        """
+        while not await self._try_to_take(is_prepared):
             await self._sleep(self._times.retry)
         logger.info("became the leader", extra={"lease": self._name})
 
@@ -156,12 +161,12 @@ class LeaseElection:
         else:
             logger.info("gave the Lease back", extra={"lease": self._name})
 
-    async def _try_to_take(self) -> bool:
+    async def _try_to_take(self, is_prepared: Callable[[], bool]) -> bool:
         sent_at = self._clock()
         try:
             lease = _Lease.model_validate(await self._send("GET"))
         except NotFoundError:
-            return await self._write_as_holder("POST", None, sent_at)
+            return is_prepared() and await self._write_as_holder("POST", None, sent_at)
         except KubeError as error:
             logger.warning("the Lease cannot be read: %s", error, extra={"lease": self._name})
             return False
@@ -169,7 +174,7 @@ class LeaseElection:
             self._observed = _Observation(lease.metadata.resource_version, self._clock())
         vacant = lease.spec.holder_identity in {"", self._identity}
         silent_for = self._clock() - self._observed.since
-        if not vacant and silent_for < lease.spec.lease_duration_seconds:
+        if (not vacant and silent_for < lease.spec.lease_duration_seconds) or not is_prepared():
             return False
         return await self._write_as_holder("PUT", lease, sent_at)
 

@@ -28,6 +28,7 @@ from relora_operator.kube.errors import (
     ForbiddenError,
     InvalidError,
     JsonObject,
+    KubeError,
     NotFoundError,
 )
 from relora_operator.kube.events import EventRecorder
@@ -39,6 +40,7 @@ from relora_operator.loop.intake import Intake
 from relora_operator.loop.queue import WorkQueue
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.state import RECONCILED, State
+from relora_operator.loop.unapplied import UnappliedSets
 from relora_operator.metrics import count_transition
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Executor:
     queue: WorkQueue
     grants: Grants
     refusals: RefusalMemory
+    unapplied: UnappliedSets
     events: EventRecorder
 
     async def execute(self, plan: Plan) -> int:
@@ -156,7 +159,14 @@ class Executor:
             },
             "spec": {"template": {"metadata": {"annotations": annotations}}},
         }
-        self.intake.seen(DEPLOYMENTS, await self.client.apply(DEPLOYMENTS, action.namespace, action.name, body))
+        target = (action.namespace, action.name)
+        try:
+            applied = await self.client.apply(DEPLOYMENTS, *target, body)
+        except KubeError:
+            self.unapplied.failed(target, action.digest)
+            raise
+        self.unapplied.applied(target)
+        self.intake.seen(DEPLOYMENTS, applied)
         logger.info("applied serving set", extra={"target": f"{action.namespace}/{action.name}", "set": action.digest})
         return True
 

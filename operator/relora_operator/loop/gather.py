@@ -8,7 +8,7 @@ from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServer
 from relora_operator.core.actions import Key
-from relora_operator.core.observed import JobView, NamespaceView
+from relora_operator.core.observed import JobView, NamespaceView, TargetView
 from relora_operator.core.snapshot import BindingSnapshot, ReleaseSnapshot, ServerContext, ServerSnapshot
 from relora_operator.kube.client import Client
 from relora_operator.kube.errors import NotFoundError
@@ -21,6 +21,7 @@ from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.rollout import describe_rollout
 from relora_operator.loop.state import State, fallback_id, server_id, target_id
 from relora_operator.loop.tallies import Tallies
+from relora_operator.loop.unapplied import UnappliedSets
 
 Snapshot = ReleaseSnapshot | BindingSnapshot | ServerSnapshot
 
@@ -37,6 +38,7 @@ class Gatherer:
     client: Client
     grants: Grants
     refusals: RefusalMemory
+    unapplied: UnappliedSets
     tallies: Tallies
     operator_namespace: str
 
@@ -99,14 +101,18 @@ class Gatherer:
         fallback = await self._target(beside) if beside else None
         return ServerSnapshot(
             server=server,
-            target=await describe_rollout(self.client, target) if target else None,
+            target=await self._described(target) if target else None,
             rivals=tuple(rival for rival in rivals if rival.metadata.uid != server.metadata.uid),
             members=members,
             family=family,
             namespaces=self._namespaces_of(server, members),
             profiles=self._profiles(family),
-            fallback=await describe_rollout(self.client, fallback) if fallback else None,
+            fallback=await self._described(fallback) if fallback else None,
         )
+
+    async def _described(self, record: TargetRecord) -> TargetView:
+        view = await describe_rollout(self.client, record)
+        return replace(view, unapplied=self.unapplied.of((view.namespace, view.name)))
 
     async def _context(self, server: AdapterServer) -> ServerContext:
         members = self._members(server)

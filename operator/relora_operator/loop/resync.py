@@ -34,6 +34,10 @@ class NotInstalledError(Exception):
     """A CustomResourceDefinition is missing."""
 
 
+class RewoundError(Exception):
+    """The cluster is older than what is known of it, as after a restore of etcd: all is to be read anew."""
+
+
 @dataclass(kw_only=True)
 class Resync:
     """Keeps the state equal to the cluster.
@@ -50,6 +54,10 @@ class Resync:
     interval_seconds: float
     clock: Callable[[], float]
     whole_at: float | None = field(default=None, init=False)
+    _newest: dict[str, int] = field(default_factory=dict, init=False)
+    """By kind, the latest moment that a list has shown."""
+    _older: set[str] = field(default_factory=set, init=False)
+    """Kinds of which the last list was older than that."""
     _took_seconds: float = field(default=0.0, init=False)
     _hurried: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
@@ -81,7 +89,11 @@ class Resync:
             ) from error
 
     async def repeat(self) -> NoReturn:
-        """Compare for ever; a pass that fails is logged and tried again after the pause."""
+        """Compare for ever; a pass that fails is logged and tried again after the pause.
+
+        Raises:
+            RewoundError: The cluster was set back.
+        """
         while True:
             await self._pause()
             try:
@@ -114,6 +126,7 @@ class Resync:
 
         Raises:
             KubeError: A read failed.
+            RewoundError: A kind is older than it was, for the second time.
         """
         repaired, start = 0, self.clock()
         for cache in self.state.caches:
@@ -137,12 +150,28 @@ class Resync:
                 listed.append(object_id)
                 if not cache.knows(*object_id, metadata.uid, version_of(metadata.resource_version)):
                     behind.append(object_id)
+        self._check_moment(resource, version)
         gone = [
             self.intake.missing(resource, *object_id, uid, version) for object_id, uid in cache.ghosts(listed, version)
         ]
         if len(behind) > _MANY:
             return sum(gone) + await self._read_all(resource)
         return sum(gone) + sum([await self._read_one(resource, object_id) for object_id in behind])
+
+    def _check_moment(self, resource: ResourceType, version: int) -> None:
+        """Notice that versions went back; once may be the answer of a server that lags behind the others.
+
+        Raises:
+            RewoundError: They did in two passes, one after the other.
+        """
+        name = resource.plural
+        if version >= self._newest.get(name, 0):
+            self._newest[name] = version
+            self._older.discard(name)
+            return
+        if name in self._older:
+            raise RewoundError(f"the list of {name} has version {version}, and had {self._newest[name]} before")
+        self._older.add(name)
 
     async def _read_one(self, resource: ResourceType, object_id: ObjectId) -> bool:
         try:
@@ -151,8 +180,11 @@ class Resync:
             return False
 
     async def _read_all(self, resource: ResourceType) -> int:
-        pages = self.client.pages(resource, page_size=_FEW)
-        return sum([self._take_in(resource, raw) async for page in pages for raw in page.items])
+        changed = 0
+        async for page in self.client.pages(resource, page_size=_FEW):
+            self._newest[resource.plural] = max(self._newest.get(resource.plural, 0), version_of(page.resource_version))
+            changed += sum([self._take_in(resource, raw) for raw in page.items])
+        return changed
 
     def _take_in(self, resource: ResourceType, raw: JsonObject) -> bool:
         try:

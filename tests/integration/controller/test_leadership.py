@@ -2,12 +2,14 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from controller.api import Api, eventually
 from controller.replica import Replica
-from controller.rights import NAMESPACE
+from controller.rights import ACCOUNT, NAMESPACE, kubeconfig_of
+from devcluster.controlplane import ControlPlane
 from samples.kinds import release
 
 pytestmark = pytest.mark.integration
@@ -41,6 +43,32 @@ def ticks(api: Api, name: str) -> list[tuple[str, str]]:
 
 def authors(api: Api, name: str) -> set[str]:
     return {author for _, author in ticks(api, name)}
+
+
+@pytest.fixture
+def blind_replica(plane: ControlPlane, operator_kubeconfig: Path, tmp_path: Path) -> Iterator[Replica]:
+    """A replica whose account may use the Lease and read nothing."""
+    assert operator_kubeconfig.exists(), "the namespace and the roles are there"
+    plane.kubectl("create", "serviceaccount", "blind", "-n", NAMESPACE)
+    plane.kubectl(
+        *("create", "rolebinding", "blind", "-n", NAMESPACE),
+        *(f"--role={ACCOUNT}", f"--serviceaccount={NAMESPACE}:blind"),
+    )
+    replica = Replica(kubeconfig_of(plane, tmp_path, "blind"), tmp_path / "blind.log", name="blind")
+    yield replica
+    replica.stop()
+    plane.kubectl("delete", "serviceaccount,rolebinding", "blind", "-n", NAMESPACE)
+
+
+def test_a_replica_that_cannot_read_the_cluster_is_not_ready_and_leaves_the_lease_to_one_that_can(
+    blind_replica: Replica, start_replica: Callable[..., Replica], api: Api
+) -> None:
+    eventually(lambda: blind_replica.said("cannot be read yet"), "the blind one tries")
+    assert blind_replica.fetch("/readyz") == (500, "standby: the cluster has not been read yet\n")
+    assert blind_replica.fetch("/healthz")[0] == 200
+    assert api.within("Lease", NAMESPACE) == []
+
+    start_replica(name="seeing").await_lead()
 
 
 def start_two(start_replica: Callable[..., Replica]) -> tuple[Replica, Replica]:

@@ -74,6 +74,11 @@ def test_newer_than_a_deleted_release_is_what_was_created_after_its_promotion() 
     assert [release.metadata.name for release in found.after("r1", None)] == ["r2", "r3"]
 
 
+def test_newer_than_a_pruned_release_are_its_successor_and_what_follows_whenever_they_came() -> None:
+    found = chain(MODEL, [accepted_before(R2), R3])
+    assert [release.metadata.name for release in found.after("r1", timestamp_of(15))] == ["r2", "r3"]
+
+
 def test_the_newest_release_that_admits_the_namespace_is_eligible() -> None:
     gold = {"selector": {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["gold"]}]}}
     found = chain(MODEL, [R1, R2, make_release("r3", "r2", minutes=20, allowedNamespaces=gold)])

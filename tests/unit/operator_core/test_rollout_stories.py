@@ -97,6 +97,37 @@ def test_whoever_removes_the_set_again_and_again_is_not_fought() -> None:
     assert world.condition(world.server(), "Ready") == "True/Promoted"
 
 
+def test_a_set_that_cannot_be_put_back_for_a_while_was_removed_by_nobody() -> None:
+    world = fleet_of("team")
+    before = served(world)
+    world.targets.clear()
+    world.settle().add_target()
+    world.denies_sets = True
+    for _ in range(5):
+        world.settle().wait(seconds=10)
+    assert world.target().view.serving_set is None
+    assert len(world.server().status.reverts) == 1
+    assert world.condition(world.server(), "Stalled") == "-"
+
+    world.denies_sets = False
+    world.live_on()
+
+    assert served(world) == before
+    assert world.condition(world.server(), "Ready") == "True/Promoted"
+
+
+def test_a_target_that_no_watch_shows_is_looked_at_again_after_a_minute() -> None:
+    world = fleet_of("team")
+    server = Key("AdapterServer", "serving", "vllm")
+    assert world.reconcile(server).requeue_after_seconds is None
+    world.target().view = replace(world.target().view, consent=None)
+    assert world.settle().condition(world.server(), "Ready") == "False/ConsentMissing"
+    assert world.reconcile(server).requeue_after_seconds == 60
+    world.targets.clear()
+    assert world.settle().condition(world.server(), "Ready") == "False/TargetNotFound"
+    assert world.reconcile(server).requeue_after_seconds == 60
+
+
 def test_a_target_created_anew_during_a_roll_out_first_gets_back_what_it_served() -> None:
     world = fleet_of("team")
     world.add(make_release("r2", "r1", minutes=10)).settle().run_all().settle().run_all().settle()

@@ -170,7 +170,16 @@ def test_a_pod_that_does_not_start_is_given_up_at_its_deadline_and_not_before(ca
     assert (before.standing, before.reason) == (Standing.ON_ITS_WAY, Reason.STARTING)
     assert before.look_again_at == at(10)
     after = judged(view, now=at(10))
-    assert (after.standing, after.reason, after.retriable, after.end_job) == (Standing.FAILED, reason, True, True)
+    assert (after.standing, after.reason, after.retriable) == (Standing.FAILED, reason, True)
+
+
+def test_a_job_whose_pod_was_evicted_waits_for_the_next_one_as_long_as_for_the_first() -> None:
+    evicted = job(started_at=at(0), changed_at=at(120))
+    before = judged(evicted, now=at(129))
+    assert (before.reason, before.look_again_at) == (Reason.STARTING, at(130))
+    assert judged(evicted, now=at(130)).reason is Reason.START_DEADLINE_EXCEEDED
+    resumed = job(started_at=at(200), changed_at=at(120))
+    assert judged(resumed, now=at(201)).look_again_at == at(210)
 
 
 def test_time_in_a_queue_does_not_count() -> None:

@@ -7,11 +7,12 @@ import pytest
 from fleet.builders import digest, make_binding, make_profile, make_release, make_server
 from fleet.jobs import Script, SimJob, StepEnd, exits, gate_says, run
 from fleet.stories import fleet_of, served
-from fleet.world import World
+from fleet.world import CrashedError, World
 from relora_contract.api.binding import Quality
 from relora_contract.readaptation import STEPS, Strategy
 from relora_contract.report import Verdict
 from relora_contract.task import Gate, Metric
+from relora_operator.core.actions import Key
 
 
 def test_a_binding_without_a_server_is_promoted_in_its_status() -> None:
@@ -151,6 +152,28 @@ def test_a_lost_delta_pod_is_recovered_too() -> None:
     world.live_on()
 
     assert [step for _, step in world.executed].count("delta") == 1
+    assert world.condition(world.releases["r2"], "Complete") == "True/AllPromoted"
+
+
+@pytest.mark.parametrize("kind", ["delta", "readaptation"])
+def test_a_job_that_does_not_start_is_deleted_although_the_operator_dies_in_between(kind: str) -> None:
+    world = fleet_of("team")
+    world.add(make_release("r2", "r1", minutes=10)).settle()
+    if kind == "readaptation":
+        world.run_all(kind="delta").settle()
+    (late,) = world.live_jobs(kind)
+    owner = Key("BaseModelRelease", "", "r2") if kind == "delta" else Key("AdapterBinding", "team", "classifier")
+    world.wait(seconds=3601)
+    world.crash_after_writes = len(world.writes) + 1
+    with pytest.raises(CrashedError):
+        world.reconcile(owner)
+    world.crash_after_writes = None
+    before = late.view.deleting
+
+    world.restart_operator()
+    world.settle()
+    assert (before, late.view.deleting) == (False, True)
+    world.collect().wait(seconds=600).live_on()
     assert world.condition(world.releases["r2"], "Complete") == "True/AllPromoted"
 
 

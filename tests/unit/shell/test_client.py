@@ -2,7 +2,7 @@ import pytest
 
 from controller.world import ObedientTransport
 from relora_operator.kube.client import Client
-from relora_operator.kube.errors import ExpiredError, JsonObject, TemporaryError
+from relora_operator.kube.errors import ExpiredError, ForbiddenError, JsonObject, KubeError, TemporaryError
 from relora_operator.kube.lease import LeaseLostError
 from relora_operator.kube.limiter import RateLimiter
 from relora_operator.kube.resources import BINDINGS, JOBS, RELEASES
@@ -56,6 +56,28 @@ async def test_a_server_that_asks_for_a_pause_gets_it_from_every_write() -> None
     await client.create(JOBS, "other", JOB)
 
     assert time.seconds == pytest.approx(9)
+
+
+@pytest.mark.parametrize(
+    ("error", "pause_seconds"),
+    {
+        "a page of a load balancer asks for an hour": (
+            TemporaryError("maintenance", status=503, retry_after_seconds=3600),
+            60,
+        ),
+        "a policy speaks for one object": (ForbiddenError("denied", status=403, retry_after_seconds=600), 0),
+    }.values(),
+)
+async def test_one_answer_does_not_stop_all_writes_for_long(error: KubeError, pause_seconds: float) -> None:
+    transport, time = ObedientTransport(), Time()
+    client = client_on(transport, time)
+    transport.failures["POST", JOBS.path("team")] = error
+
+    with pytest.raises(type(error)):
+        await client.create(JOBS, "team", JOB)
+    await client.create(JOBS, "other", JOB)
+
+    assert time.seconds == pytest.approx(pause_seconds)
 
 
 async def test_reads_need_neither_limit_nor_fence() -> None:

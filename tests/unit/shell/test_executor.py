@@ -23,6 +23,7 @@ from relora_operator.kube.resources import JOBS
 from relora_operator.loop.execute import Executor
 from relora_operator.loop.grants import Grants
 from relora_operator.loop.refusals import RefusalMemory
+from relora_operator.loop.unapplied import UnappliedSets
 
 NOW = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ONE = Key("AdapterBinding", "team", "one")
@@ -41,6 +42,7 @@ def executor(world: World) -> Executor:
         queue=world.queue,
         grants=Grants(),
         refusals=RefusalMemory(lambda: NOW),
+        unapplied=UnappliedSets(),
         events=events,
     )
 
@@ -101,6 +103,22 @@ async def test_the_time_to_live_is_set_on_the_very_job(executor: Executor, world
     await executor.execute(Plan(actions=(SetJobTtl(namespace="team", name="one-1", uid="u", seconds=3600),)))
 
     assert world.transport.sent[-1].body == {"metadata": {"uid": "u"}, "spec": {"ttlSecondsAfterFinished": 3600}}
+
+
+async def test_a_set_that_did_not_reach_its_workload_is_remembered_until_one_does(
+    executor: Executor, world: World
+) -> None:
+    path, target = "/apis/apps/v1/namespaces/serving/deployments/vllm", ("serving", "vllm")
+    apply = ApplyServingSet(namespace=target[0], name=target[1], resource_version="5", serving_set="{}", digest="d")
+    world.transport.failures["PATCH", path] = TemporaryError("the webhook is away", status=500)
+
+    with pytest.raises(TemporaryError):
+        await executor.execute(Plan(actions=(apply,)))
+    assert executor.unapplied.of(target) == "d"
+
+    world.transport.failures.clear()
+    await executor.execute(Plan(actions=(apply,)))
+    assert executor.unapplied.of(target) is None
 
 
 async def test_a_serving_set_is_two_annotations_applied_without_force(executor: Executor, world: World) -> None:

@@ -13,6 +13,7 @@ from relora_operator.loop.grants import Grants
 from relora_operator.loop.live import LiveReader
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.tallies import Tallies
+from relora_operator.loop.unapplied import UnappliedSets
 from samples import kinds
 
 ONE = Key("AdapterBinding", "team", "one")
@@ -30,6 +31,7 @@ def gatherer(world: World) -> Gatherer:
         client=world.client,
         grants=Grants(),
         refusals=RefusalMemory(lambda: datetime(2026, 11, 1, tzinfo=UTC)),
+        unapplied=UnappliedSets(),
         tallies=Tallies(world.state),
         operator_namespace="relora-system",
     )

@@ -11,7 +11,7 @@ from relora_operator.kube.client import Client
 from relora_operator.kube.errors import JsonObject, NotFoundError, TemporaryError
 from relora_operator.kube.limiter import RateLimiter
 from relora_operator.kube.resources import BINDINGS, SERVERS
-from relora_operator.loop.resync import MOST_PAUSE_SECONDS, NotInstalledError, Resync
+from relora_operator.loop.resync import MOST_PAUSE_SECONDS, NotInstalledError, Resync, RewoundError
 
 
 class BusyTransport(ObedientTransport):
@@ -78,6 +78,22 @@ async def test_a_comparison_that_is_wanted_now_does_not_wait_for_its_time(
     assert resync.whole_at == 7.0
     assert len(transport.sent) == read, "one comparison was wanted"
     repeating.cancel()
+
+
+async def test_a_cluster_that_was_set_back_is_noticed_at_the_second_look(
+    transport: BusyTransport, resync: Resync
+) -> None:
+    await resync.fill()
+    await resync.compare()
+    transport.version -= 50
+    await resync.compare()
+    transport.version += 50
+    await resync.compare()
+    transport.version -= 50
+    await resync.compare()
+
+    with pytest.raises(RewoundError, match="has version 50, and had 100 before"):
+        await resync.compare()
 
 
 @pytest.mark.parametrize(

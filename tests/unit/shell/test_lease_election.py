@@ -92,6 +92,18 @@ async def test_the_first_process_creates_the_lease_and_may_write(world: World) -
     election.fence()
 
 
+async def test_a_process_that_could_not_work_yet_leaves_the_lease_and_knows_how_long_it_was_silent(
+    world: World,
+) -> None:
+    unprepared = asyncio.create_task(world.election("first").acquire(lambda: world.seconds >= 5))
+    await asyncio.sleep(0)
+    await world.election("one").acquire()
+    await asyncio.wait_for(unprepared, 60)
+
+    assert world.holder == "first"
+    assert 15 <= world.seconds <= 19
+
+
 async def test_a_second_process_waits_for_the_whole_duration_by_its_own_clock(world: World) -> None:
     await world.election("one").acquire()
     second = world.election("two")

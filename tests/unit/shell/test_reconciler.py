@@ -26,6 +26,7 @@ from relora_operator.loop.live import LiveReader
 from relora_operator.loop.reconcile import Reconciler
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.tallies import Tallies
+from relora_operator.loop.unapplied import UnappliedSets
 
 NOW = datetime(2026, 11, 1, 10, tzinfo=UTC)
 ONE = Key("AdapterBinding", "team", "one")
@@ -61,6 +62,7 @@ class Loop:
                 client=client,
                 grants=self.grants,
                 refusals=self.refusals,
+                unapplied=UnappliedSets(),
                 tallies=Tallies(world.state),
                 operator_namespace="relora-system",
             ),
@@ -71,6 +73,7 @@ class Loop:
                 queue=world.queue,
                 grants=self.grants,
                 refusals=self.refusals,
+                unapplied=UnappliedSets(),
                 events=events,
             ),
             live=LiveReader(state=world.state, client=client, intake=world.intake, operator_namespace="relora-system"),
