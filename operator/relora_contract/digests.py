@@ -8,9 +8,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from pydantic import Field
 from pydantic.types import JsonValue
 
 from relora_contract.model import Model
+from relora_contract.scalars import Digest
 
 
 def canonical_json(value: JsonValue) -> bytes:
@@ -50,8 +52,8 @@ def model_digest(model: Model) -> str:
 class FileEntry(Model):
     """Size in bytes and digest of one file."""
 
-    size: int
-    digest: str
+    size: int = Field(ge=0)
+    digest: Digest
 
 
 def folder_digest(files: Mapping[str, FileEntry]) -> str:

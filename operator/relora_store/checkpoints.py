@@ -116,12 +116,20 @@ class CheckpointArea:
         check_names(files, Content.STATE)
         for name, entry in files.items():
             if entry.digest not in self._stored:
-                put_described(self._objects, folder / name, entry)
+                self._put(folder / name, entry)
         before = self._newest
         self._newest = self._record(files, conditions, machine)
         self._stored = {entry.digest for entry in files.values()}
         # The one before is kept too, in case the newest turns out to be damaged.
         self._tidy([self._newest] if before is None else [before, self._newest])
+
+    def _put(self, path: Path, entry: FileEntry) -> None:
+        """Store a file, also in place of a damaged one that a checkpoint left which was passed over."""
+        try:
+            put_described(self._objects, path, entry)
+        except IntegrityError:
+            self._objects.remove(blob_key(entry.digest))
+            put_described(self._objects, path, entry)
 
     def remove(self) -> None:
         """Remove every checkpoint of the step: its report is stored."""

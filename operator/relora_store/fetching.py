@@ -69,8 +69,10 @@ def fetch_artifact(
         manifest = parse_manifest(ledger.manifest.encode(), ref) if ledger.manifest else None
         return Fetched(_place(destination, files, content), files, manifest)
     manifest_bytes = read_manifest_bytes(filesystems, ref) if ref.is_manifest else None
-    manifest = parse_manifest(manifest_bytes, ref) if manifest_bytes else None
-    remotes = _of_manifest(filesystems, ref, manifest) if manifest else _of_uri(filesystems, ref, content, cache)
+    manifest = parse_manifest(manifest_bytes, ref) if manifest_bytes is not None else None
+    remotes = (
+        _of_manifest(filesystems, ref, manifest) if manifest is not None else _of_uri(filesystems, ref, content, cache)
+    )
     check_names(remotes, content)
     _remove_all_but(destination, remotes)
     transfer = Transfer(remotes, destination, cache, progress or Silent())
@@ -85,7 +87,7 @@ def fetch_artifact(
         # A full or read-only cache must not keep a server from starting.
         with suppress(StoreError):
             transfer.offer(cache)
-    write_ledger(destination, ref.digest, manifest_bytes.decode() if manifest_bytes else None, files)
+    write_ledger(destination, ref.digest, manifest_bytes.decode() if manifest_bytes is not None else None, files)
     return Fetched(_place(destination, files, content), files, manifest)
 
 

@@ -3,21 +3,19 @@
 import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relora_contract.request import CredentialMount
-from relora_store.errors import ConfigurationError, NotFoundError
+from relora_store.credentials import read_credentials
+from relora_store.errors import ConfigurationError
 from relora_store.local_objects import LocalObjects
-from relora_store.localfiles import translated
 from relora_store.objects import Objects
 from relora_store.retry import Retry
 
 if TYPE_CHECKING:
     from relora_store.s3_connection import S3Connection
-
-DEFAULT_REGION = "us-east-1"
-"""What S3 gateways other than AWS's expect when nothing is said."""
 
 
 class Filesystems:
@@ -66,25 +64,15 @@ class Filesystems:
         return self._opened[mount]
 
     def _connect(self, mount: CredentialMount | None) -> "S3Connection":
-        if mount is None:
-            endpoint = self._environ.get("AWS_ENDPOINT_URL_S3") or self._environ.get("AWS_ENDPOINT_URL")
-            region = self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
-            key = self._environ.get("AWS_ACCESS_KEY_ID")
-            secret = self._environ.get("AWS_SECRET_ACCESS_KEY")
-            token = self._environ.get("AWS_SESSION_TOKEN")
-        else:
-            folder = Path(mount.directory)
-            endpoint = mount.endpoint
-            region = _secret_value(folder, "AWS_REGION")
-            key = _required(folder, "AWS_ACCESS_KEY_ID")
-            secret = _required(folder, "AWS_SECRET_ACCESS_KEY")
-            token = _secret_value(folder, "AWS_SESSION_TOKEN")
-        if endpoint and "@" in endpoint:
-            raise ConfigurationError("the store's endpoint holds a user or a password; put them into the Secret")
+        read = partial(read_credentials, mount, self._environ)
+        read()  # what is wrong with them is told before the library is imported
         # s3fs takes over a second to import, which steps that only read a folder or a stored report need not wait for.
-        from relora_store.s3_connection import connect  # noqa: PLC0415 - see above
+        try:
+            from relora_store.s3_connection import connect  # noqa: PLC0415 - see above
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(f"s3:// needs the package {error.name}: install relora[store]") from error
 
-        return connect(key=key, secret=secret, token=token, endpoint=endpoint, region=region or DEFAULT_REGION)
+        return connect(read)
 
 
 def longest_match(credentials: Sequence[CredentialMount], uri: str) -> CredentialMount | None:
@@ -103,19 +91,3 @@ def _local_path(uri: str) -> Path:
     if parsed.netloc not in {"", "localhost"} or not path.startswith("/") or "\0" in path:
         raise ConfigurationError(f"{uri} is not file:///<absolute path>")
     return Path(path)
-
-
-def _required(folder: Path, name: str) -> str:
-    value = _secret_value(folder, name)
-    if not value:
-        raise ConfigurationError(f"the Secret mounted at {folder} has no {name}")
-    return value
-
-
-def _secret_value(folder: Path, name: str) -> str | None:
-    path = folder / name
-    try:
-        with translated(path):
-            return path.read_text().strip() or None
-    except NotFoundError:
-        return None

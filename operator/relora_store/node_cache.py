@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from relora_contract.digests import FileEntry, canonical_json, folder_digest, hex_part
 from relora_store.blobs import blob_key, stream_verified, write_verified
-from relora_store.errors import IntegrityError, NotFoundError
+from relora_store.errors import IntegrityError, NotFoundError, StoreError
 from relora_store.local_objects import LocalObjects
+from relora_store.localfiles import file_digest
 from relora_store.objects import AlreadyExistsError
 from relora_store.store import RECORD_LIMIT_BYTES
 
@@ -28,16 +29,23 @@ class NodeCache:
         self._objects = LocalObjects(root)
 
     def take(self, entry: FileEntry, destination: Path, advance: Callable[[int], None]) -> bool:
-        """Copy a file out. False: it is not here, or it was damaged and is removed."""
+        """Copy a file out. False: it is not here, it was damaged and is removed, or it has another size."""
         key = blob_key(entry.digest)
         try:
             write_verified(stream_verified(self._objects, key, entry), destination, advance)
         except NotFoundError:
             return False
         except IntegrityError:
-            (self._root / key).unlink(missing_ok=True)
+            self._remove_damaged(self._root / key, entry.digest)
             return False
         return True
+
+    def _remove_damaged(self, path: Path, digest: str) -> None:
+        """Remove a file that is not what its name says; one that is, another pod may need."""
+        # A full or read-only cache must not keep a server from starting.
+        with suppress(StoreError, OSError):
+            if file_digest(path) != digest:
+                path.unlink()
 
     def offer(self, entry: FileEntry, path: Path) -> None:
         """Keep a copy of a verified file."""

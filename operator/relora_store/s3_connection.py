@@ -1,48 +1,101 @@
-"""A connection to an S3 endpoint with one set of credentials."""
+"""A connection to an S3 endpoint with the credentials of the moment."""
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TypeVar
 
 import s3fs
+from botocore.exceptions import ClientError
 
+from relora_store.credentials import Credentials
 from relora_store.retry import Retry
 from relora_store.s3_objects import S3Objects
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
 CONNECTIONS = 32
+_PERHAPS_EXPIRED = {400, 401, 403}
+"""Statuses of answers to credentials that are not valid any more; to a HEAD it is a 400 without a code."""
+
+Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True)
+@dataclass
 class S3Connection:
-    """An open connection, and the threads that read ahead and send parts through it."""
+    """An open connection, and the threads that read ahead and send parts through it.
 
-    filesystem: s3fs.S3FileSystem
-    pool: Executor
+    A Secret may be replaced while a step runs for hours, and a session token runs out. Where credentials are refused
+    they are read again, and if they are others now, the call is made with those.
+
+    Attributes:
+        filesystem: The library's, with the credentials that were read last.
+        pool: The threads.
+    """
+
+    credentials: Credentials
+    read: Callable[[], Credentials]
+    pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(CONNECTIONS, "s3"))
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self.filesystem = _filesystem(self.credentials)
 
     def objects(self, bucket: str, prefix: str, retry: Retry) -> S3Objects:
         """Return the objects of a bucket below a prefix."""
-        return S3Objects(self.filesystem, self.pool, bucket, prefix, retry)
+        return S3Objects(self, self.pool, bucket, prefix, retry)
+
+    def call_s3(self, method: str, **arguments: object) -> Mapping[str, object]:
+        """Make one call of the S3 API, by its name in botocore."""
+        return self._asked(lambda filesystem: filesystem.call_s3(method, **arguments))
+
+    def cat_file(self, path: str, *, start: int, end: int) -> bytes:
+        """Return the bytes [start, end) of one object."""
+        found: bytes = self._asked(lambda filesystem: filesystem.cat_file(path, start=start, end=end))
+        return found
+
+    def _asked(self, ask: Callable[[s3fs.S3FileSystem], Answer]) -> Answer:
+        used = self.filesystem
+        try:
+            return ask(used)
+        except Exception as error:
+            if not _perhaps_expired(error) or not self._renew(used):
+                raise
+        return ask(self.filesystem)
+
+    def _renew(self, used: s3fs.S3FileSystem) -> bool:
+        """Tell whether there are other credentials now than those that were `used`."""
+        with self._lock:
+            if self.filesystem is used and (found := self.read()) != self.credentials:
+                self.credentials, self.filesystem = found, _filesystem(found)
+            return self.filesystem is not used
 
 
-def connect(
-    *, key: str | None, secret: str | None, token: str | None, endpoint: str | None, region: str
-) -> S3Connection:
+def connect(read: Callable[[], Credentials]) -> S3Connection:
     """Return a connection with path-style addressing. Nothing is sent yet.
 
     Args:
-        key: Access key; None leaves the search for credentials to the library: environment, then workload identity.
-        secret: Its secret.
-        token: Its session token.
-        endpoint: URL of the endpoint; None is AWS's.
-        region: Region that requests are signed for.
+        read: Returns the credentials of the moment.
     """
+    return S3Connection(read(), read)
+
+
+def _perhaps_expired(error: Exception) -> bool:
+    cause = error if isinstance(error, ClientError) else error.__cause__
+    return (
+        isinstance(cause, ClientError)
+        and cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _PERHAPS_EXPIRED
+    )
+
+
+def _filesystem(credentials: Credentials) -> s3fs.S3FileSystem:
     filesystem = s3fs.S3FileSystem(
-        key=key,
-        secret=secret,
-        token=token,
-        endpoint_url=endpoint,
-        client_kwargs={"region_name": region},
+        key=credentials.key,
+        secret=credentials.secret,
+        token=credentials.token,
+        endpoint_url=credentials.endpoint,
+        client_kwargs={"region_name": credentials.region},
         config_kwargs={
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": READ_SECONDS,
@@ -54,4 +107,4 @@ def connect(
         skip_instance_cache=True,
     )
     filesystem.retries = 1
-    return S3Connection(filesystem, ThreadPoolExecutor(CONNECTIONS, "s3"))
+    return filesystem

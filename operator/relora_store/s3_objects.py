@@ -13,11 +13,13 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
+import aiohttp
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
     ResponseStreamingError,
@@ -47,9 +49,19 @@ PART_BYTES = 16 * 1024 * 1024
 MOST_PARTS = 9_000
 """S3 allows 10,000."""
 UPLOADS = 3
+UPLOAD_TRIES = 3
 
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
-_UNREACHABLE = (EndpointError, HTTPClientError, ResponseStreamingError, ResponseParserError, OSError, TimeoutError)
+_UNREACHABLE = (
+    EndpointError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+    ResponseParserError,
+    aiohttp.ClientError,  # a body that is cut reaches us as aiohttp tells it
+    OSError,
+    TimeoutError,
+)
 _DENIED = {
     "AccessDenied",
     "ExpiredToken",
@@ -77,8 +89,6 @@ _CONTENT_TYPES = {
 }
 """What a browser shows instead of saving it."""
 _TRY_AGAIN_STATUS = {408, 409, 429}
-_PRECONDITION_FAILED = 412
-_RANGE_NOT_SATISFIABLE = 416
 _SERVER_ERROR = 500
 
 
@@ -94,6 +104,10 @@ class S3Calls(Protocol):
 
 class _BeyondEndError(Exception):
     """The range starts after the object's last byte."""
+
+
+class _NoSuchUploadError(Exception):
+    """The store knows no such upload: it was completed before, or is to be begun anew."""
 
 
 class S3Objects:
@@ -196,6 +210,26 @@ class S3Objects:
         self._call("delete_object", key)
 
     def _upload_in_parts(self, key: str, file: IO[bytes], size: int, digest: str) -> None:
+        for _ in range(UPLOAD_TRIES):
+            try:
+                self._upload_once(key, file, size, digest)
+            except _NoSuchUploadError:
+                # A completion whose answer was lost is told to be of no upload when it is asked for again.
+                if self._exists(key):
+                    raise AlreadyExistsError(self._uri(key)) from None
+                file.seek(0)
+            else:
+                return
+        raise TemporaryError(f"{self._uri(key)}: the store forgot {UPLOAD_TRIES} uploads before they were complete")
+
+    def _exists(self, key: str) -> bool:
+        try:
+            self.size(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def _upload_once(self, key: str, file: IO[bytes], size: int, digest: str) -> None:
         upload = self._call("create_multipart_upload", key)["UploadId"]
         try:
             parts = self._upload_parts(key, file, max(PART_BYTES, -(-size // MOST_PARTS)), upload, digest)
@@ -203,7 +237,7 @@ class S3Objects:
                 "complete_multipart_upload", key, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
             )
         except BaseException:
-            with suppress(StoreError, AlreadyExistsError):
+            with suppress(StoreError, AlreadyExistsError, _NoSuchUploadError):
                 self._call("abort_multipart_upload", key, UploadId=upload)
             raise
 
@@ -275,6 +309,9 @@ def _translated(error: Exception, uri: str) -> Exception:
     return error
 
 
+_TOLD_BY_STATUS: Mapping[int, type[Exception]] = {412: AlreadyExistsError, 416: _BeyondEndError}
+
+
 def _translated_reply(error: ClientError, uri: str) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -284,8 +321,7 @@ def _translated_reply(error: ClientError, uri: str) -> Exception:
         return DeniedError(f"{uri}: the store refuses the credentials ({code}); check the Secret's keys and its rights")
     if code in _MISSING:
         return NotFoundError(f"{uri} does not exist" + (" (no such bucket)" if code == "NoSuchBucket" else ""))
-    if status == _PRECONDITION_FAILED:
-        return AlreadyExistsError(uri)
-    if status == _RANGE_NOT_SATISFIABLE:
-        return _BeyondEndError(uri)
+    told: type[Exception] | None = _NoSuchUploadError if code == "NoSuchUpload" else _TOLD_BY_STATUS.get(status)
+    if told is not None:
+        return told(uri)
     return ConfigurationError(f"{uri}: the store refuses the request ({code})")

@@ -45,6 +45,8 @@ class Fake:
     behaves: dict[str, str] = field(default_factory=dict)
     cards: list[dict[str, Any]] = field(default_factory=list)
     noise: float = 0.07
+    repeats: bool = True
+    """Whether the noise of an answer is the same every time."""
     knows_token_ids: bool = True
     reply: bytes | None = None
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -59,7 +61,8 @@ class Fake:
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         values = logprobs(self.behaves[body["model"]], body["prompt"])
-        noise = seeded(f"noise {body['prompt']} {self.behaves[body['model']]}")
+        again = "" if self.repeats else f" {len(self.asked)}"
+        noise = seeded(f"noise {body['prompt']} {self.behaves[body['model']]}{again}")
         values = [value + noise.gauss(0, self.noise) for value in values]
         tokens = sorted(range(VOCABULARY), key=lambda token: -values[token])[: body["logprobs"]]
         if self.knows_token_ids and body.get("logprob_token_ids"):
@@ -219,6 +222,21 @@ def test_a_source_adapter_must_differ_from_the_base(fake: Fake, probing: Probing
     assert code == 1
     assert "exactly like the bare base" in text
     assert probing(source, arguments=("--allow-equal",))[0] == 0
+
+
+@pytest.mark.parametrize(("behaves", "code"), [("reviews", 0), ("base", 1)])
+def test_what_the_bare_base_says_twice_may_differ_a_little(
+    fake: Fake, probing: Probing, behaves: str, code: int
+) -> None:
+    fake.noise, fake.repeats = 0.005, False
+    fake.list_adapter("reviews")
+    fake.behaves["reviews"] = behaves
+    assert probing(adapter("reviews", prompts=0))[0] == code
+
+
+def test_answers_that_are_no_numbers_are_nobodys() -> None:
+    objection = probe.agreement([(math.nan, -2.0, -1.0)] * 20).objection(0.25)
+    assert "no numbers" in (objection or "")
 
 
 @pytest.mark.parametrize(

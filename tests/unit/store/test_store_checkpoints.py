@@ -132,6 +132,22 @@ def test_what_is_not_whole_is_passed_over(
     assert again.sequence == 3
 
 
+@pytest.mark.parametrize("data", [b"x", safetensors({"a": (2, 2)}, fill=b"\7")], ids=["torn", "other bytes"])
+def test_a_damaged_file_is_stored_anew_when_the_run_makes_it_again(
+    place: Place, tmp_path: Path, three: list[dict[str, bytes]], data: bytes
+) -> None:
+    place.put(weights(place), data)
+    writer = area(place)
+    writer.restore(tmp_path / "other", anything)
+
+    writer.write(state(tmp_path / "other", 3), CONDITIONS, MACHINE)
+
+    found = area(place).restore(tmp_path / "third", anything)
+    assert found is not None
+    assert found.sequence == 3
+    assert content(tmp_path / "third") == three[2]
+
+
 def test_a_file_of_a_forbidden_form_is_passed_over(place: Place, tmp_path: Path) -> None:
     writer = area(place)
     writer.restore(tmp_path / "work", anything)

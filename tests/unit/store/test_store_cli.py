@@ -138,6 +138,14 @@ def test_what_is_no_manifest_is_told(run: Run) -> None:
     assert "is no manifest" in err
 
 
+def test_without_the_client_of_s3_the_remedy_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules, "relora_store.s3_connection", raising=False)
+    code, _, err = run("digest", "s3://models/tiny-r1")
+    assert code == 42
+    assert "s3:// needs the package s3fs: install relora[store]" in err
+
+
 def test_wrong_usage_ends_with_2(run: Run) -> None:
     assert run("digest")[0] == 2
     assert run("digest", "x", "-o", "yaml")[0] == 2

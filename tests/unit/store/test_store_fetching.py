@@ -291,6 +291,27 @@ def test_a_damaged_cache_is_noticed_and_mended(local_place: Place, tmp_path: Pat
     assert same(folder, tmp_path / "two")
 
 
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_a_manifest_with_a_wrong_size_does_not_take_another_tenants_file_from_the_cache(
+    tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "whole").write_bytes(b"whole")
+    cache = NodeCache(tmp_path / "cache")
+    entry = FileEntry(size=5, digest=file_digest(tmp_path / "whole"))
+    cache.offer(entry, tmp_path / "whole")
+
+    assert not cache.take(entry.model_copy(update={"size": size}), tmp_path / "other", lambda _: None)
+    assert cache.take(entry, tmp_path / "mine", lambda _: None)
+
+
+def test_a_manifest_object_without_content_is_refused(local_place: Place, tmp_path: Path) -> None:
+    ref = put_manifest(local_place, write_adapter(tmp_path / "adapter"))
+    key = ref.uri.removeprefix(f"{local_place.uri}/")
+    local_place.put(key, b"")
+    with pytest.raises(IntegrityError, match="has digest"):
+        fetch_artifact(local_place.filesystems, ref, tmp_path / "here", Content.ADAPTER)
+
+
 def test_a_cache_that_cannot_be_written_is_no_obstacle(local_place: Place, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "adapter")
     ref = put_manifest(local_place, folder)

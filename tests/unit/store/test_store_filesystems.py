@@ -1,12 +1,18 @@
 """Which credentials a URI gets, and which URIs are opened at all."""
 
 import traceback
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from relora_contract.request import CredentialMount
-from relora_store.errors import ConfigurationError
+from relora_store import s3_connection
+from relora_store.credentials import Credentials
+from relora_store.errors import ConfigurationError, StoreError
 from relora_store.filesystems import Filesystems, longest_match
 
 
@@ -49,6 +55,52 @@ def test_a_mounted_secret_is_read_whole(tmp_path: Path) -> None:
     assert opened.client_kwargs == {"region_name": "eu-central-1"}
     assert opened.config_kwargs["s3"] == {"addressing_style": "path"}
     assert filesystems._s3("s3://b/y").filesystem is opened
+
+
+class Bucket:
+    """Takes one session token and refuses every other one.
+
+    Attributes:
+        valid: The token.
+        status: Of the answer to the others.
+        opened: Tokens with which connections were opened.
+    """
+
+    def __init__(self, status: int) -> None:
+        self.valid = "old"
+        self.status = status
+        self.opened: list[str | None] = []
+
+    def open(self, credentials: Credentials) -> Any:  # noqa: ANN401 - the two methods that are called
+        self.opened.append(credentials.token)
+        return SimpleNamespace(call_s3=partial(self._answer, credentials), cat_file=partial(self._answer, credentials))
+
+    def _answer(self, credentials: Credentials, *_: object, **__: object) -> object:
+        if credentials.token == self.valid:
+            return b"content"
+        answer: Any = {"Error": {"Code": "ExpiredToken"}, "ResponseMetadata": {"HTTPStatusCode": self.status}}
+        raise PermissionError from ClientError(answer, "GetObject")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_credentials_that_were_replaced_meanwhile_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    for name, value in {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "old"}.items():
+        (tmp_path / name).write_text(value)
+    bucket = Bucket(status)
+    monkeypatch.setattr(s3_connection, "_filesystem", bucket.open)
+    objects = Filesystems([mount("s3://b", str(tmp_path))]).open("s3://b/x")
+    assert objects.read("a", 100) == b"content"
+
+    bucket.valid = "new"
+    with pytest.raises(StoreError):
+        objects.read("a", 100)
+    assert bucket.opened == ["old"], "the Secret is as it was"
+
+    (tmp_path / "AWS_SESSION_TOKEN").write_text("new")
+    assert objects.read("a", 100) == b"content"
+    assert bucket.opened == ["old", "new"]
 
 
 def test_without_a_mount_the_environment_counts() -> None:

@@ -5,9 +5,12 @@ import os
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
+import aiohttp
 import pytest
+from botocore.exceptions import ClientError, IncompleteReadError
 
 from relora_store import local_objects, s3_objects
 from relora_store.errors import DeniedError, IntegrityError, NotFoundError, TemporaryError
@@ -194,6 +197,84 @@ def test_a_missing_bucket_is_named(gateway: Gateway) -> None:
     objects = gateway.filesystems.open("s3://no-such-bucket/x")
     with pytest.raises(NotFoundError, match="no such bucket"):
         objects.sizes()
+
+
+class Scripted:
+    """Calls of the S3 API that end as they are told to, and then as if all went well.
+
+    Args:
+        failures: By method, the errors of its first calls.
+        sizes: What the bucket holds.
+    """
+
+    def __init__(self, failures: dict[str, list[Exception]], sizes: dict[str, int] | None = None) -> None:
+        self.failures = failures
+        self.sizes = sizes or {}
+        self.calls: list[str] = []
+
+    def _call(self, method: str) -> None:
+        self.calls.append(method)
+        if waiting := self.failures.get(method):
+            raise waiting.pop(0)
+
+    def call_s3(self, method: str, **arguments: object) -> dict[str, object]:
+        self._call(method)
+        if method == "head_object":
+            if str(arguments["Key"]) not in self.sizes:
+                raise answer("404", 404)
+            return {"ContentLength": self.sizes[str(arguments["Key"])]}
+        return {"UploadId": "u", "ETag": "e"}
+
+    def cat_file(self, path: str, *, start: int, end: int) -> bytes:
+        self._call("cat_file")
+        return path[start:end].encode()
+
+
+def answer(code: str, status: int) -> ClientError:
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "x")
+
+
+def scripted(calls: Scripted, pool: ThreadPoolExecutor) -> s3_objects.S3Objects:
+    return s3_objects.S3Objects(calls, pool, "bucket", "", Retry(attempts=3, first=0))
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [aiohttp.ClientPayloadError("not enough data"), IncompleteReadError(actual_bytes=1, expected_bytes=2)],
+    ids=["aiohttp", "botocore"],
+)
+def test_a_body_that_is_cut_is_read_again(cut: Exception) -> None:
+    calls = Scripted({"cat_file": [cut]})
+    with ThreadPoolExecutor(2) as pool:
+        assert b"".join(scripted(calls, pool).stream("key", 6)) == b"bucket"
+    assert calls.calls == ["cat_file", "cat_file"]
+
+
+def test_a_completion_whose_answer_was_lost_is_told_as_an_object_that_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_objects, "PART_BYTES", 10)
+    path, digest = _random_file(tmp_path, 25)
+    lost: list[Exception] = [ConnectionResetError(), answer("NoSuchUpload", 404)]
+    calls = Scripted({"complete_multipart_upload": lost}, {"key": 25})
+    with ThreadPoolExecutor(2) as pool, pytest.raises(AlreadyExistsError):
+        scripted(calls, pool).create_from_file("key", path, digest)
+
+
+@pytest.mark.parametrize("forgotten", [1, 3])
+def test_an_upload_that_the_store_forgot_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: int
+) -> None:
+    monkeypatch.setattr(s3_objects, "PART_BYTES", 10)
+    path, digest = _random_file(tmp_path, 25)
+    failures: list[Exception] = [answer("NoSuchUpload", 404) for _ in range(forgotten)]
+    calls = Scripted({"complete_multipart_upload": failures})
+    with (
+        ThreadPoolExecutor(2) as pool,
+        nullcontext() if forgotten < s3_objects.UPLOAD_TRIES else pytest.raises(TemporaryError, match="forgot 3"),
+    ):
+        scripted(calls, pool).create_from_file("key", path, digest)
+    assert calls.calls.count("upload_part") == 3 * min(forgotten + 1, s3_objects.UPLOAD_TRIES)
 
 
 def test_a_store_that_does_not_answer_is_temporary() -> None:
