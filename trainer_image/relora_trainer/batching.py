@@ -4,12 +4,17 @@ Short and long examples are kept apart to save padding: within a shuffled window
 sorted by length and cut into batches, whose order is shuffled again. An epoch's order depends on seed and epoch only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 WINDOW_BATCHES = 8
+EVALUATION_TOKENS = 8_192
+"""Most tokens of a forward pass, padding included. If all of them are completions, their logits in float32 are 4 GiB
+with a vocabulary of 128,000, and their logarithms as much again."""
+TRAINING_TOKENS = 4_096
+"""The same of a pass whose activations are kept for the gradient."""
 
 
 class BatchPlan:
@@ -53,7 +58,33 @@ class BatchPlan:
         return tuple(batches[index] for index in generator.permutation(len(batches)))
 
 
-def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return batches of indices by ascending length, for evaluation: every example once."""
+def by_length(lengths: Sequence[int], batch_size: int, max_tokens: int | None = None) -> list[list[int]]:
+    """Return batches of indices by ascending length, for evaluation: every example once.
+
+    Args:
+        lengths: Per example, its number of tokens.
+        batch_size: Most examples of a batch.
+        max_tokens: Most tokens of a batch, as in `runs`; None for any number.
+    """
     order = np.argsort(np.asarray(lengths), kind="stable").tolist()
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [order[run] for run in runs([lengths[index] for index in order], batch_size, max_tokens)]
+
+
+def runs(lengths: Sequence[int], batch_size: int, max_tokens: int | None = None) -> Iterator[slice]:
+    """Cut examples into runs that a device can hold at once, in their order.
+
+    Args:
+        lengths: Per example, its number of tokens.
+        batch_size: Most examples of a run.
+        max_tokens: Most tokens of a run whose examples are padded to the longest one; None for any number. An example
+            that is longer is a run of its own.
+    """
+    start, longest = 0, 0
+    for end, length in enumerate(lengths):
+        longest = max(longest, length)
+        is_full = end - start == batch_size or (max_tokens is not None and (end - start + 1) * longest > max_tokens)
+        if is_full and end > start:
+            yield slice(start, end)
+            start, longest = end, length
+    if lengths:
+        yield slice(start, len(lengths))

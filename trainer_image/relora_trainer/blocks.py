@@ -94,6 +94,8 @@ def open_base(folder: Path) -> BaseWeights:
         IntegrityError: A file is missing or damaged.
     """
     config = read_json(folder / "config.json")
+    if config.get("transformers_weights") is not None:
+        raise IntegrityError("config.json names another file of weights by transformers_weights: remove it")
     return BaseWeights(open_model(folder), config.get("model_type") in TRANSPOSED_MODELS)
 
 

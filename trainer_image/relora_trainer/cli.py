@@ -75,8 +75,8 @@ def report(
     _log_to_stderr()
     parsed = _request_or_exit(request, name, termination_log)
     digest = digest_of(parsed)
-    store = StoreArtifacts(parsed.store_uri, parsed.credentials)
     try:
+        store = StoreArtifacts(parsed.store_uri, parsed.credentials)
         standing = standing_reports(parsed, store, Workspace(work, store))
     except (TrainerError, StoreError) as error:
         _finish(failed(name, digest, error.exit_code, str(error)), termination_log)
@@ -152,7 +152,10 @@ def run(
 def _execute(
     name: Step, request: DeltaRequest | ReadaptationRequest, work: Path, progress: Progress, stop: StopSignal
 ) -> Ended:
-    store = StoreArtifacts(request.store_uri, request.credentials)
+    try:
+        store = StoreArtifacts(request.store_uri, request.credentials)
+    except StoreError as error:
+        return failed(name, digest_of(request), error.exit_code, str(error))
     return execute(name, request, store=store, work=work, clock=SystemClock(), progress=progress, stop=stop)
 
 

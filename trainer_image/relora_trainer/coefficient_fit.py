@@ -28,7 +28,7 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from relora_trainer.batching import BatchPlan
+from relora_trainer.batching import TRAINING_TOKENS, BatchPlan, runs
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
@@ -168,8 +168,8 @@ class CoefficientFit:
         tokens = sum(len(completion) for _, completion in sequences)
         self._optimizer.zero_grad()
         total = 0.0
-        for begin in range(0, len(sequences), MICRO_BATCH):
-            batch = collate(sequences[begin : begin + MICRO_BATCH], self._device)
+        for part in runs([self._items.length(item) for item in chosen], MICRO_BATCH, TRAINING_TOKENS):
+            batch = collate(sequences[part], self._device)
             loss = self._mixture.loss(batch, self._values) / tokens
             loss.backward()
             total += float(loss.detach())

@@ -81,7 +81,7 @@ def _json_records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{where}: not JSON; expected one object a line") from error
             if not isinstance(record, dict):
                 raise DataError(f"{where}: not a JSON object")
@@ -96,6 +96,8 @@ def _example(
         value = record.get(field)
         if not isinstance(value, str):
             raise DataError(f"{where}: field {field!r} is missing or not a string")
+        if not _is_text(value):
+            raise DataError(f"{where}: field {field!r} holds half of a surrogate pair, as of an emoji that was cut")
         values[field] = value
     answer = values[task.completion_field]
     label = labels.get(answer) if task.choices else 0
@@ -110,6 +112,15 @@ def _example(
     content = [*astuple(prompt)[:3], label if task.choices else answer, *astuple(prompt)[3]]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return Example(key=key, prompt=prompt, label=label, completion=completion)
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether UTF-8 can hold it: JSON's escapes may give what no text has, and no tokenizer takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def split(

@@ -181,6 +181,9 @@ def execute(
         )
         try:
             result = load(step).run(context)
+        except RuntimeError as error:
+            _check_device_memory(error)
+            raise
         except StoppedError as error:
             if not checkpoints.store():
                 raise TemporaryError("stopped by SIGTERM, and the store did not take the last checkpoint") from error
@@ -203,6 +206,21 @@ def execute(
         return replace(ended(stored), page=keep_page(request, {**standing, step: stored}, store))
     except (TrainerError, StoreError) as error:
         return failed(step, digest, error.exit_code, str(error))
+
+
+def _check_device_memory(error: RuntimeError) -> None:
+    """Raise what the user can act on, when the step ended because a device's memory was full.
+
+    Raises:
+        ConfigurationError: It was.
+    """
+    from torch import OutOfMemoryError  # noqa: PLC0415 - the step that failed has imported torch
+
+    if isinstance(error, OutOfMemoryError):
+        raise ConfigurationError(
+            "the accelerator's memory is too small for the base with one batch: lower task.maxLength, or let the "
+            "TrainerProfile ask for a larger one"
+        ) from error
 
 
 def ended(report: StepReport) -> Ended:

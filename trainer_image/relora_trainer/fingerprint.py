@@ -58,7 +58,7 @@ def _prompts(encoder: Encoder, task: Task) -> list[tuple[int, ...]]:
         Example(key="", prompt=prompts.prompt(dict.fromkeys(prompts.fields, sentence)), label=0)
         for sentence in SENTENCES
     ]
-    return [item.prompt[-MAX_PROMPT_TOKENS:] for item in encoder.encode(examples).items]
+    return [encoder.whole_prompt(example)[-MAX_PROMPT_TOKENS:] for example in examples]
 
 
 @torch.no_grad()

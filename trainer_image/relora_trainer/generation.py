@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from relora_trainer.batching import by_length
+from relora_trainer.batching import EVALUATION_TOKENS, by_length
 from relora_trainer.items import Encoder, Item, ItemSet
 from relora_trainer.outcomes import ANOTHER_ANSWER, Outcome
 from relora_trainer.scoring import Scorer
@@ -36,7 +36,7 @@ def generative_outcomes(
     nll, tokens = scorer.losses(items)
     right = [False] * len(items.items)
     done = 0
-    for indices in by_length([len(item.prompt) for item in items.items], BATCH):
+    for indices in by_length([len(item.prompt) for item in items.items], BATCH, EVALUATION_TOKENS):
         chosen = [items.items[index] for index in indices]
         for index, item, answer in zip(indices, chosen, greedy_answers(model, chosen, encoder.end), strict=True):
             right[index] = answer is not None and encoder.text(answer) == encoder.text(item.completion)

@@ -126,6 +126,10 @@ class Encoder:
             items.append(Item(example.key, tuple(prompt), example.label, completion))
         return ItemSet(tuple(items), choices, truncated)
 
+    def whole_prompt(self, example: Example) -> tuple[int, ...]:
+        """Return the token ids of a prompt, however many they are."""
+        return tuple(self._prompt(example, example.prompt.text))
+
     def text(self, tokens: Sequence[int]) -> str:
         """Return what the tokens say, without special tokens and the white space around it."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()

@@ -3,12 +3,13 @@
 Only headers and JSON files are read. A refusal names what differs, so that its reader knows what to change.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from relora_contract.task import Gate, Task
 from relora_trainer.blocks import BaseWeights, check_same_blocks, open_base, read_json
-from relora_trainer.errors import ConfigurationError, IncompatibleError
+from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
 
 CONFIG_KEYS = (
     "architectures",
@@ -21,6 +22,8 @@ CONFIG_KEYS = (
     "tie_word_embeddings",
 )
 """Fields of config.json that two releases of one family must share."""
+TOKENIZER_PARTS = ("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor")
+"""Parts of tokenizer.json that decide what becomes of a text."""
 SHOWN = 3
 ANOTHER_VOCABULARY = (
     "adapters and prompts hold for one vocabulary: release the base with that of its predecessor, unused rows "
@@ -62,6 +65,8 @@ def check_bases(old: Path, new: Path) -> BaseWeights:
         IntegrityError: A file is missing or damaged.
     """
     before, after = read_json(old / "config.json"), read_json(new / "config.json")
+    if any(before.get(key) != after.get(key) for key in CONFIG_KEYS):
+        before, after = _with_defaults(old, before), _with_defaults(new, after)
     differing = [key for key in CONFIG_KEYS if before.get(key) != after.get(key)]
     if differing:
         changes = "; ".join(f"{key} was {before.get(key)} and is {after.get(key)}" for key in differing)
@@ -81,13 +86,45 @@ def check_tokenizers(old: Path, new: Path) -> None:
         IntegrityError: A tokenizer.json is missing or damaged.
     """
     before, after = read_json(old / "tokenizer.json"), read_json(new / "tokenizer.json")
+    if any(before.get(part) != after.get(part) for part in TOKENIZER_PARTS):
+        before, after = _rewritten(old / "tokenizer.json"), _rewritten(new / "tokenizer.json")
     changed = _changed_tokens(_vocabulary(before), _vocabulary(after))
     if changed:
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         raise IncompatibleError(f"the tokenizers differ in {', '.join(changed[:SHOWN])}{more}")
-    for part in ("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor"):
+    for part in TOKENIZER_PARTS:
         if before.get(part) != after.get(part):
             raise IncompatibleError(f"the tokenizers differ in {part!r} of tokenizer.json")
+
+
+def _with_defaults(base: Path, config: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a base's configuration with what its architecture takes for those that it leaves out.
+
+    What one version of transformers leaves out because it is the default, another one writes.
+
+    Raises:
+        IntegrityError: transformers does not take the configuration.
+    """
+    from relora_trainer.loading import read_configuration  # noqa: PLC0415 - takes seconds, and most pairs need none
+
+    whole = read_configuration(base)
+    given = {key: config.get(key) for key in CONFIG_KEYS}
+    return {key: getattr(whole, key, None) if value is None else value for key, value in given.items()}
+
+
+def _rewritten(path: Path) -> dict[str, object]:
+    """Return a tokenizer.json in the form of today's library: older ones lack fields, or write them otherwise.
+
+    Raises:
+        IntegrityError: It is no tokenizer that the library can read.
+    """
+    from tokenizers import Tokenizer  # noqa: PLC0415 - as above
+
+    try:
+        found: dict[str, object] = json.loads(Tokenizer.from_file(str(path)).to_str())
+    except Exception as error:  # the library raises nothing more specific
+        raise IntegrityError(f"{path.name} of the base is no tokenizer: {type(error).__name__}") from error
+    return found
 
 
 def chat_template_warnings(task: Task, old: Path, new: Path) -> list[str]:

@@ -125,7 +125,19 @@ class Readapting:
             )
             if self.adapter.head is not None:
                 session.lora.set_head(self.adapter.head)
+            if self.is_first:
+                self._check_examples(session)
             return session
+
+    def _check_examples(self, session: Session) -> None:
+        """Tokenise what any step will use, so that an example that cannot be is found before anything is measured.
+
+        Raises:
+            DataError: The rest of a prompt leaves no room for its text.
+        """
+        trains = "recover" in self.item.plan.steps
+        for part in ("search", "monitor", "gate", *(("train",) if trains else ())):
+            session.encoder.encode(getattr(self.parts, part))
 
     def evaluate(self, session: Session, part: str, *, of: str = "candidate") -> list[Outcome]:
         """Score a part of the dataset with the factors that the session holds.

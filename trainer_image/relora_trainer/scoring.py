@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from relora_trainer.batching import by_length
+from relora_trainer.batching import EVALUATION_TOKENS, by_length
 from relora_trainer.errors import NonFiniteError
 from relora_trainer.heads import head_of, pooled_logits
 from relora_trainer.items import Item, ItemSet
@@ -94,7 +94,7 @@ class Scorer:
     """Scores examples with whatever factors the model holds at the moment."""
 
     def __init__(self, model: PreTrainedModel, *, batch_size: int) -> None:
-        """Score with `model`, `batch_size` sequences at a time."""
+        """Score with `model`, at most `batch_size` sequences at a time."""
         self._model = model
         self._batch_size = batch_size
 
@@ -169,7 +169,8 @@ class Scorer:
         """Return per sequence the completion's log-likelihood, and log p of each of `first_tokens` after the prompt."""
         found: list[tuple[float, list[float]]] = [(0.0, [])] * len(sequences)
         done = 0
-        for indices in by_length([len(prompt) + len(tail) for prompt, tail in sequences], self._batch_size):
+        lengths = [len(prompt) + len(tail) for prompt, tail in sequences]
+        for indices in by_length(lengths, self._batch_size, EVALUATION_TOKENS):
             batch = collate([sequences[index] for index in indices], self._model.device)
             log_p = completion_logits(self._model, batch).log_softmax(-1)
             chosen = log_p.gather(1, batch.targets[:, None])[:, 0].double()

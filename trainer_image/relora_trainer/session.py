@@ -6,20 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import GenerationConfig, PreTrainedModel
 
 from relora_contract.task import Task
-from relora_trainer.errors import IntegrityError
 from relora_trainer.generation import generative_outcomes
 from relora_trainer.heads import pad_token
 from relora_trainer.items import Encoder, ItemSet
+from relora_trainer.loading import load_model, load_tokenizer
 from relora_trainer.lora import LoraModel
 from relora_trainer.outcomes import Outcome
 from relora_trainer.placement import Placement
@@ -58,16 +51,11 @@ def open_session(
 
     Raises:
         IncompatibleError: A module is not a linear module of the base, or it classifies in another way.
-        IntegrityError: The base cannot be loaded by transformers.
+        IntegrityError: The base cannot be loaded by transformers, or is not whole.
     """
     LOG.info("loading the base (%s)", placement)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-        model = _load(base, task, placement)
-    except (OSError, ValueError, KeyError) as error:
-        raise IntegrityError(f"transformers cannot load the base: {type(error).__name__}") from error
+    tokenizer = load_tokenizer(base)
+    model = load_model(base, task, placement)
     torch.nn.Module.to(model, placement.device)
     model.generation_config = GenerationConfig()  # a release's sampling settings would change what is greedy
     lora = LoraModel(model, ranks, dropout=dropout, use_dora=use_dora, with_head=task.is_classification)
@@ -81,21 +69,3 @@ def open_session(
         pad=pad_token(model),
     )
     return Session(model, lora, encoder, Scorer(model, batch_size=EVALUATION_BATCH))
-
-
-def _load(base: Path, task: Task, placement: Placement) -> PreTrainedModel:
-    """Load a base as what the task asks for; the head of a classifier has a row for each choice."""
-    settings = {
-        "dtype": placement.dtype,
-        "attn_implementation": placement.attention,
-        "use_safetensors": True,
-        "trust_remote_code": False,
-        "local_files_only": True,
-    }
-    model: PreTrainedModel
-    if task.is_classification:
-        settings["num_labels"] = len(task.classes)
-        model = AutoModelForSequenceClassification.from_pretrained(base, **settings)
-    else:
-        model = AutoModelForCausalLM.from_pretrained(base, **settings)
-    return model

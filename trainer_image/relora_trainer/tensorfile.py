@@ -19,6 +19,7 @@ from relora_store.names import Content
 from relora_store.safetensors_header import read_header
 from relora_trainer.errors import IntegrityError
 
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -103,33 +104,43 @@ def open_model(folder: Path) -> dict[str, TensorEntry]:
     """Return every tensor of a model folder: `model.safetensors`, or the shards of its index.
 
     Raises:
-        IntegrityError: No safetensors weights, a damaged shard, a tensor in two shards, or one that the index
-            promises and no shard holds.
+        IntegrityError: No safetensors weights, or both forms of them; a damaged shard, a tensor in two shards, or one
+            that the index promises and no shard holds.
     """
     tensors: dict[str, TensorEntry] = {}
-    for path in _shards(folder):
+    index = folder / INDEX
+    promised = _weight_map(index) if index.is_file() else {}
+    for path in _shards(folder, promised):
         if not path.is_file():
             raise IntegrityError(f"shard {path.name} of the index is missing")
         for name, entry in open_tensors(path).tensors.items():
             if name in tensors:
                 raise IntegrityError(f"tensor {name!r} is both in {tensors[name].path.name} and in {path.name}")
             tensors[name] = entry
+    if lacking := sorted(promised.keys() - tensors.keys()):
+        raise IntegrityError(f"{INDEX} names tensor {lacking[0]!r}, which no shard holds ({len(lacking)} in all)")
     return tensors
 
 
-def _shards(folder: Path) -> Iterator[Path]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        single = folder / "model.safetensors"
-        if not single.is_file():
-            raise IntegrityError("the folder holds neither model.safetensors nor its index; only safetensors is read")
-        yield single
-        return
+def _shards(folder: Path, promised: Mapping[str, str]) -> Iterator[Path]:
+    single = folder / SINGLE
+    names = set(promised.values())
+    if single.is_file() and names - {SINGLE}:
+        raise IntegrityError(
+            f"the folder holds both {SINGLE} and an index of other shards, of which a reader takes one or the other: "
+            "remove what is old, and take the digest anew"
+        )
+    if not promised and not single.is_file():
+        raise IntegrityError(f"the folder holds neither {SINGLE} nor its index; only safetensors is read")
+    yield from (folder / name for name in sorted(names or {SINGLE}))
+
+
+def _weight_map(index: Path) -> dict[str, str]:
     try:
-        names = set(json.loads(index.read_text())["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+        found = dict(json.loads(index.read_text())["weight_map"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise IntegrityError(f"{index.name} has no weight_map") from error
-    for name in sorted(names):
+    for name in found.values():
         if not isinstance(name, str) or not SHARD.fullmatch(name) or not name.endswith(".safetensors"):
             raise IntegrityError(f"{index.name} names a file that is not a plain safetensors file name")
-        yield folder / name
+    return found

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from relora_store.errors import IntegrityError as StoreIntegrityError
 from relora_store.errors import NotFoundError
 from relora_trainer.anchor import Anchor
-from relora_trainer.batching import BatchPlan
+from relora_trainer.batching import TRAINING_TOKENS, BatchPlan, runs
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors, named_tensors
 from relora_trainer.hardware import machine
@@ -92,7 +92,7 @@ class Tuner:
             scaling: What B·A is multiplied with, by module; without it, 1.
             head: The start of a classifier's head, and its anchor.
             batch_size: Examples of one optimizer step.
-            micro_batch_size: Most examples of one forward pass; gradients are accumulated.
+            micro_batch_size: Most examples of one forward pass, fewer if they are long; gradients are accumulated.
             seed: Of the batches and of dropout.
         """
         self.schedule = schedule
@@ -208,9 +208,8 @@ class Tuner:
         sequences = [(item.prompt, self._items.completion(item)) for item in chosen]
         tokens = sum(len(completion) for _, completion in sequences)
         total = 0.0
-        for start in range(0, len(sequences), self._micro_batch_size):
-            part = collate(sequences[start : start + self._micro_batch_size], self._device)
-            loss = completion_nll(self._model, part).sum() / tokens
+        for part in runs([self._items.length(item) for item in chosen], self._micro_batch_size, TRAINING_TOKENS):
+            loss = completion_nll(self._model, collate(sequences[part], self._device)).sum() / tokens
             loss.backward()
             total += float(loss.detach())
         return total

@@ -1,7 +1,9 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relora_trainer.batching import WINDOW_BATCHES, BatchPlan, by_length
+from relora_trainer.batching import WINDOW_BATCHES, BatchPlan, by_length, runs
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=200)
 
@@ -46,3 +48,16 @@ def test_evaluation_takes_every_example_once_short_ones_first(lengths: list[int]
     order = [index for batch in batches for index in batch]
     assert sorted(order) == list(range(len(lengths)))
     assert [lengths[index] for index in order] == sorted(lengths)
+
+
+@given(lengths=lengths, batch_size=st.integers(1, 40), max_tokens=st.none() | st.integers(1, 2000))
+def test_runs_are_as_long_as_they_may_be_and_no_longer(
+    lengths: list[int], batch_size: int, max_tokens: int | None
+) -> None:
+    def fits(run: list[int]) -> bool:
+        return len(run) == 1 or (len(run) <= batch_size and (max_tokens is None or len(run) * max(run) <= max_tokens))
+
+    found = [lengths[run] for run in runs(lengths, batch_size, max_tokens)]
+    assert list(itertools.chain.from_iterable(found)) == lengths
+    assert all(fits(run) for run in found)
+    assert not any(fits([*run, following[0]]) for run, following in itertools.pairwise(found))

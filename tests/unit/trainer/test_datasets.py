@@ -88,6 +88,11 @@ def test_a_chat_is_cut_in_the_message_with_the_last_placeholder(tmp_path: Path) 
         "missing field": ({"label": "positive"}, "line 2: field 'text' is missing"),
         "number for text": ({"text": 3, "label": "positive"}, "line 2: field 'text' is missing or not a string"),
         "foreign label": ({"text": "x", "label": "mixed"}, "line 2: the value of 'label' is not one of task.choices"),
+        "half an emoji": (
+            {"text": "great \ud83d", "label": "positive"},
+            "line 2: field 'text' holds half of a surrogate",
+        ),
+        "nested without end": ("[" * 100_000, "line 2: not JSON"),
         "empty text": ({"text": " ", "label": "positive"}, "line 2: the text of the last placeholder is empty"),
     }.values(),
 )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
 from relora_contract.digests import model_digest
@@ -264,6 +265,15 @@ def test_a_failure_stores_nothing_and_has_its_exit_code(
     assert (end.exit_code, end.notification.reason) == (exit_code, reason)
     assert end.notification.outcome is StepOutcome.FAILED
     assert store.reports == {}
+
+
+def test_a_device_that_is_too_small_is_told_with_what_to_do(tmp_path: Path) -> None:
+    def act(_: StepContext) -> StepResult:
+        raise torch.OutOfMemoryError("tried to allocate 16 GiB")
+
+    end = run("port", MemoryStore(), Code(act), tmp_path)
+    assert end.exit_code is ExitCode.CONFIGURATION
+    assert "lower task.maxLength" in (end.notification.message or "")
 
 
 class Interrupted(Code):

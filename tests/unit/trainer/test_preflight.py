@@ -19,7 +19,9 @@ def _base(folder: Path) -> Path:
     folder.mkdir()
     weight = {"model.layers.0.self_attn.q_proj.weight": torch.zeros(4, 4)}
     save_file(weight, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 4, "vocab_size": 3}))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "llama", "hidden_size": 4, "num_attention_heads": 2, "vocab_size": 3})
+    )
     tokenizer = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}, "normalizer": None}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
@@ -34,6 +36,34 @@ def _edit(path: Path, change: Callable[[Json], object]) -> None:
 def test_equal_bases_pass(tmp_path: Path) -> None:
     weights = check_bases(_base(tmp_path / "old"), _base(tmp_path / "new"))
     assert weights.linear_shapes == {"model.layers.0.self_attn.q_proj": (4, 4)}
+
+
+def test_what_a_newer_version_of_the_libraries_writes_otherwise_is_no_difference(tmp_path: Path) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    _edit(new / "config.json", lambda value: value.update(tie_word_embeddings=False, num_key_value_heads=2))
+    vocabulary = {"a": 0, "b": 1, "c": 2, "ab": 3}
+    _edit(old / "tokenizer.json", lambda value: value["model"].update(vocab=vocabulary, merges=["a b"]))
+    newer = {"merges": [["a", "b"]], "byte_fallback": False, "ignore_merges": False}
+    _edit(new / "tokenizer.json", lambda value: value["model"].update(vocab=vocabulary, **newer))
+    check_bases(old, new)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.json", lambda value: value.update(model_type="unheard-of"), "cannot load the configuration"),
+        ("config.json", lambda value: value.update(num_key_value_heads="x"), "cannot load the configuration"),
+        ("config.json", lambda value: value.update(transformers_weights="x.safetensors"), "transformers_weights"),
+        ("tokenizer.json", lambda value: value["model"].update(type="Telepathy"), "is no tokenizer"),
+    ],
+)
+def test_what_no_library_reads_is_an_integrity_error(
+    tmp_path: Path, file: str, change: Callable[[Json], object], message: str
+) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    _edit(new / file, change)
+    with pytest.raises(IntegrityError, match=message):
+        check_bases(old, new)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +110,10 @@ def test_a_gate_measures_what_the_task_has(choices: list[str] | None, metric: Me
             lambda value: value.update(vocab_size=5),
             "vocab_size was 3 and is 5; .* release the base with that of its predecessor",
         ),
-        "weights that are tied no more": (
+        "weights that are tied now": (
             "config.json",
-            lambda value: value.update(tie_word_embeddings=False),
-            "tie_word_embeddings was None and is False",
+            lambda value: value.update(tie_word_embeddings=True),
+            "tie_word_embeddings was False and is True",
         ),
         "a token is gone": ("tokenizer.json", lambda value: value["model"]["vocab"].pop("c"), r"'c' \(gone\)"),
         "a token moved": (

@@ -1,10 +1,14 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from relora_contract.task import Task
+from relora_trainer.errors import IntegrityError
 from relora_trainer.placement import Placement
 from relora_trainer.session import open_session
 
@@ -19,3 +23,41 @@ def test_a_session_begins_without_dropout(
     placement = Placement(torch.device("cpu"), torch.float32)
     session = open_session(tmp_path, {"model.layers.0.self_attn.q_proj": 4}, TASK, placement, dropout=0.5)
     assert not any(module.training for module in session.model.modules())
+
+
+@pytest.mark.parametrize("kind", ["CausalLM", "SequenceClassification"])
+def test_a_base_that_lacks_a_weight_is_refused_instead_of_filled_with_random_numbers(
+    tmp_path: Path, make_base: Callable[..., LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast, kind: str
+) -> None:
+    make_base().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    task = TASK.model_copy(update={"kind": kind})
+    placement = Placement(torch.device("cpu"), torch.float32)
+    open_session(tmp_path, {}, task, placement)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(IntegrityError, match=r"the base has no weight 'model\.norm\.weight' \(1 are missing\)"):
+        open_session(tmp_path, {}, task, placement)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": 63}, "cannot load the weights of the base: RuntimeError"),
+        ({"hidden_size": "x"}, "cannot load the"),
+    ],
+)
+def test_a_base_whose_configuration_does_not_fit_is_refused(
+    tmp_path: Path,
+    make_base: Callable[..., LlamaForCausalLM],
+    tokenizer: PreTrainedTokenizerFast,
+    change: dict[str, object],
+    message: str,
+) -> None:
+    make_base().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(IntegrityError, match=message):
+        open_session(tmp_path, {}, TASK, Placement(torch.device("cpu"), torch.float32))

@@ -22,7 +22,7 @@ from relora_trainer.outcomes import Outcome
 from relora_trainer.ports import StopSignal
 from relora_trainer.search import Observation
 from relora_trainer.steps.fuse import lost_share
-from samples.laptop import TARGETS, WORDS
+from samples.laptop import TARGETS, WORDS, run_file
 from samples.laptop_runs import Laptop
 
 MakeBase = Callable[..., LlamaForCausalLM]
@@ -347,6 +347,39 @@ def test_an_adapter_that_the_engine_cannot_load_is_refused_before_a_base_is_fetc
     assert ended.exit_code is ExitCode.CONFIGURATION
     assert "set engine: PEFT in the AdapterServer" in (ended.notification.message or "")
     assert not (laptop.root / "work" / "bases").exists()
+
+
+def test_an_example_for_training_that_cannot_be_cut_is_found_before_anything_is_measured(laptop: Laptop) -> None:
+    rows = [{"text": "abc", "label": "low", "head": "a" * size} for size in (1, 40)]
+    (laptop.root / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("validation", "test"):
+        path = laptop.root / f"{name}.jsonl"
+        path.write_text(path.read_text().replace("{", '{"head": "a", '))
+    task = run_file(laptop.root)["task"]
+    assert isinstance(task, dict)
+
+    ended = laptop.run(
+        task=task | {"promptTemplate": "{head}{text}:"}, gates=[{"metric": "Accuracy", "threshold": "1"}]
+    )
+
+    assert ended.exit_code is ExitCode.DATA
+    assert "leaves no room for the text of example" in (ended.notification.message or "")
+    assert not list((laptop.root / "store").rglob("port.json"))
+
+
+def test_a_fingerprint_needs_no_more_room_than_the_examples(laptop: Laptop) -> None:
+    fields = [f"f{index}" for index in range(6)]
+    for name in ("train", "validation", "test"):
+        path = laptop.root / f"{name}.jsonl"
+        rows = [json.loads(line) | dict.fromkeys(fields, "a") for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = run_file(laptop.root)["task"]
+    assert isinstance(task, dict)
+    template = "".join(f"{{{name}}}" for name in fields) + "{text}:"
+
+    ended = laptop.run(task=task | {"promptTemplate": template}, readaptation={"strategy": "PortLLM"})
+
+    assert ended.exit_code is ExitCode.DONE, ended.notification.message
 
 
 @pytest.mark.parametrize(

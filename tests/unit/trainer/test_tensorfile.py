@@ -67,6 +67,30 @@ def test_reads_shards_through_their_index(tmp_path: Path) -> None:
         open_model(tmp_path)
 
 
+def test_an_index_may_name_the_single_file(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
+    index = {"weight_map": {"a": "model.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert set(open_model(tmp_path)) == {"a"}
+
+
+def test_two_forms_of_the_weights_are_refused_since_readers_differ_in_which_they_take(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
+    save_file({"a": torch.zeros(2)}, tmp_path / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(IntegrityError, match=r"both model\.safetensors and an index of other shards"):
+        open_model(tmp_path)
+
+
+def test_a_tensor_that_the_index_promises_is_in_a_shard(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(IntegrityError, match="names tensor 'b', which no shard holds"):
+        open_model(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["../model.safetensors", "model.bin", "/etc/x.safetensors", 7])
 def test_an_index_names_plain_safetensors_files_only(tmp_path: Path, name: object) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))

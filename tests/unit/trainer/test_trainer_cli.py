@@ -1,13 +1,15 @@
 """The subcommand `page`, with reports that were recorded and a store in a folder."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from relora_contract.exitcodes import ExitCode
-from relora_contract.report import StepReport
-from relora_contract.request import ReadaptationRequest
+from relora_contract.report import Notification, StepReport
+from relora_contract.request import CredentialMount, ReadaptationRequest
 from relora_store.filesystems import Filesystems
 from relora_store.reports import publish_report
 from relora_store.store import open_store
@@ -47,6 +49,29 @@ def test_without_reports_there_is_no_page(tmp_path: Path, request_file: Path) ->
     assert done.exit_code == ExitCode.CONFIGURATION
     assert "has no report" in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["step", "report"])
+def test_a_secret_without_the_keys_of_the_store_is_told_to_the_operator(
+    tmp_path: Path, request_file: Path, command: str
+) -> None:
+    request = ReadaptationRequest.model_validate_json(request_file.read_text())
+    mount = CredentialMount(uri_prefix="s3://adapters", directory=str(tmp_path))
+    of_s3 = request.model_copy(update={"store_uri": "s3://adapters/team", "credentials": [mount]})
+    request_file.write_text(of_s3.model_dump_json(by_alias=True))
+    told = tmp_path / "told.json"
+
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("relora-trainer"), command, "port", "--request", request_file),
+            *("--work", tmp_path / "work", "--termination-log", told),
+        ],
+        check=False,
+    )
+
+    notification = Notification.model_validate_json(told.read_text())
+    assert done.returncode == ExitCode.CONFIGURATION
+    assert "has no AWS_ACCESS_KEY_ID" in (notification.message or "")
 
 
 def test_a_request_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
+from relora_trainer import tuning
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors, named_tensors
 from relora_trainer.heads import Head
 from relora_trainer.items import Item, ItemSet
 from relora_trainer.lora import LoraModel
 from relora_trainer.schedule import Schedule
+from relora_trainer.scoring import Batch, collate
 from relora_trainer.tuning import Ending, StepStatistics, Tuner, train
 from samples.tinymodels import tiny_classifier
 
@@ -244,6 +246,26 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(make_tuner: MakeTune
         one, other = whole.step(), parts.step()
         assert one.loss == pytest.approx(other.loss, rel=1e-4)
         assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-3)
+
+
+def test_long_examples_come_in_smaller_passes_with_the_gradient_of_the_whole_batch(
+    make_tuner: MakeTuner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = make_tuner(dropout=0.0), make_tuner(dropout=0.0)
+    one = whole.step()
+    seen: list[int] = []
+
+    def collated(sequences: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device) -> Batch:
+        seen.append(len(sequences))
+        return collate(sequences, device)
+
+    monkeypatch.setattr(tuning, "TRAINING_TOKENS", 20)
+    monkeypatch.setattr(tuning, "collate", collated)
+    other = parts.step()
+    assert len(seen) > 1
+    assert sum(seen) == 8
+    assert one.loss == pytest.approx(other.loss, rel=1e-4)
+    assert one.gradient_norm == pytest.approx(other.gradient_norm, rel=1e-3)
 
 
 def test_the_anchor_holds_the_factors_back(make_tuner: MakeTuner) -> None:
