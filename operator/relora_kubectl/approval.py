@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from pydantic import Field
+
 from relora_contract.api.binding import AdapterBinding, UpdateMode
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.model import Model
@@ -32,6 +34,8 @@ class ApprovalView(Model):
 
     release: str
     bindings: list[Approved]
+    failures: list[str] = Field(default_factory=list)
+    """Of the others, why they were not approved."""
 
 
 class Approvals:
@@ -51,12 +55,19 @@ class Approvals:
             told = f"release {release_name} cannot be approved: {refusal.reason}: {refusal.message}"
             raise PluginError(told, ExitCode.REFUSED)
         self._release = release
+        self._newer = {newer.metadata.name for newer in order.after(release_name, None)}
         profiles = {profile.metadata.name: profile for profile in fleet.profiles}
         self._exclusions = Exclusions(release, order, fleet.namespaces, profiles)
 
     def awaiting(self, bindings: Iterable[AdapterBinding]) -> list[AdapterBinding]:
-        """Return the bindings that only lack the approval."""
-        return [one for one in bindings if not self._approved(one) and self.refusal(one) is None]
+        """Return the bindings that only lack the approval; one that is approved for a newer release lacks none."""
+        return [
+            one
+            for one in bindings
+            if not self._approved(one)
+            and one.spec.effective_update_policy.approved_release_name not in self._newer
+            and self.refusal(one) is None
+        ]
 
     def refusal(self, binding: AdapterBinding) -> str | None:
         """Return why a binding cannot be approved for the release; None when it can, or is already."""
@@ -91,7 +102,7 @@ def refusals(approvals: Approvals, bindings: Iterable[AdapterBinding]) -> list[s
 
 def approval_lines(view: ApprovalView) -> list[str]:
     """Return what was approved, a line for each binding."""
-    if not view.bindings:
+    if not view.bindings and not view.failures:
         return [f"no binding awaits an approval of release {view.release}"]
     return [
         f"AdapterBinding {full_name(one.namespace, one.name)}: release {view.release} "

@@ -9,6 +9,7 @@ from relora_kubectl.confirmation import confirm
 from relora_kubectl.errors import ExitCode, PluginError
 from relora_kubectl.fleet import Fleet
 from relora_kubectl.kinds import BINDING, PROFILE, RELEASE, full_name
+from relora_kubectl.output import warn
 from relora_kubectl.wording import counted
 from relora_operator.kube.errors import JsonObject
 
@@ -27,6 +28,7 @@ async def approve_release(
 
     Raises:
         PluginError: The release or a binding cannot be approved, or the user does not agree. Nothing is approved then.
+            What goes wrong later is among the failures of the view.
     """
     fleet = Fleet(
         releases=await cluster.every(RELEASE),
@@ -44,10 +46,18 @@ async def approve_release(
         chosen = approvals.awaiting(fleet.bindings)
         if not namespace and chosen:
             spaces = len({one.metadata.namespace for one in chosen})
+            warn(cluster.unreadable)  # before anybody agrees to what the question leaves out
             told = f"{counted(len(chosen), 'binding')} of {counted(spaces, 'namespace')}"
             confirm(f"Approve release {release_name} for {told}?", yes=yes)
-    done = [await _approve(cluster, approvals, one, release_name) for one in chosen]
-    return ApprovalView(release=release_name, bindings=done)
+    view = ApprovalView(release=release_name, bindings=[])
+    for one in chosen:
+        try:
+            view.bindings.append(await _approve(cluster, approvals, one, release_name))
+        except PluginError as error:
+            view.failures.append(str(error))
+            if error.code is ExitCode.UNREACHABLE:
+                break
+    return view
 
 
 def _named(bindings: Sequence[AdapterBinding], names: Sequence[str], namespace: str) -> list[AdapterBinding]:

@@ -26,7 +26,7 @@ from relora_operator.kube.errors import (
     TemporaryError,
 )
 from relora_operator.kube.parse import UnreadableError, parse_metadata, parse_namespace, parse_own
-from relora_operator.kube.resources import NAMESPACES, RELEASES, ResourceType
+from relora_operator.kube.resources import NAMESPACES, PROFILES, RELEASES, ResourceType
 from relora_operator.kube.transport import Transport
 
 FIELD_MANAGER = "relora-kubectl"
@@ -100,7 +100,10 @@ class Cluster:
         """
         if name:
             with self._explained("get", NAMESPACES, name):
-                return {name: parse_namespace(await self._reader.get(NAMESPACES, "", name))}
+                try:
+                    return {name: parse_namespace(await self._reader.get(NAMESPACES, "", name))}
+                except NotFoundError as error:
+                    raise PluginError(f"namespace {name} does not exist", ExitCode.REFUSED) from error
         return {view.name: view for view in await self._list(NAMESPACES, "", parse_namespace)}
 
     async def find(self, kind: Kind[Model], namespace: str, name: str) -> Model | None:
@@ -234,5 +237,6 @@ def _missing_right(verb: str, named: str, namespace: str, error: ForbiddenError)
 
 def _role(verb: str, named: str) -> str:
     if verb != "patch":
-        return "relora-operator-view"
+        of_the_cluster = named.startswith((RELEASES.plural, PROFILES.plural))
+        return "relora-operator-release-view" if of_the_cluster else "relora-operator-view"
     return "relora-operator-platform" if named.startswith(RELEASES.plural) else "relora-operator-edit"

@@ -3,11 +3,13 @@
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_kube_config
+from kubernetes.aio.config.kube_config import KubeConfigLoader
 
 from relora_kubectl.cluster import Cluster
 from relora_kubectl.errors import ExitCode, PluginError
@@ -39,16 +41,24 @@ async def connect(
         )
         chosen = loader.current_context
         name, namespace = str(chosen["name"]), str(chosen["context"].get("namespace") or "default")
-    except (ConfigException, OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        # The last three are the loader's way to say that a file is no kubeconfig.
+        if getattr(loader, "exec_plugin_expiry", None) is not None:
+            configuration.refresh_api_key_hook = partial(_refresh, loader)
+        api = ApiClient(configuration)
+    except (ConfigException, OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        # The last four are the loader's way to say that a file is no kubeconfig, or a certificate none.
         raise PluginError(f"cannot use the kubeconfig {paths}: {error}", ExitCode.UNREACHABLE) from error
-    api = ApiClient(configuration)
     api.user_agent = USER_AGENT
     transport = HttpTransport(api)
     try:
         yield Cluster(transport, context=name, namespace=namespace)
     finally:
         await transport.close()
+
+
+async def _refresh(loader: KubeConfigLoader, configuration: Configuration) -> None:
+    """Ask the kubeconfig's exec plugin for another token when the last one has run out; a watch may take longer."""
+    if await loader.load_from_exec_plugin():
+        configuration.api_key["BearerToken"] = loader.token
 
 
 def _existing(paths: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from relora_contract.api.binding import AdapterBinding
+from relora_contract.api.profile import TrainerProfile
 from relora_kubectl.cluster import Cluster
 from relora_kubectl.errors import ExitCode, PluginError
 from relora_kubectl.fleet import Fleet
@@ -31,6 +32,7 @@ class StatusLook:
     name: str | None
     namespace: str
     _bindings: list[AdapterBinding] = field(default_factory=list)
+    _profiles: dict[str, TrainerProfile] = field(default_factory=dict)
     _read_at: datetime | None = None
 
     async def __call__(self, now: datetime) -> StatusView:
@@ -46,8 +48,17 @@ class StatusLook:
         servers = await self.cluster.every(SERVER, self.namespace)
         if any(under_way(release) for release in shown) and self._stale(now):
             self._bindings = await self.cluster.every(BINDING, self.namespace)
+            self._profiles = {profile.metadata.name: profile for profile in await self.cluster.every(PROFILE)}
             self._read_at = now
-        return status_view(releases, name=self.name, servers=servers, bindings=self._bindings, now=now)
+        return status_view(
+            releases,
+            name=self.name,
+            servers=servers,
+            bindings=self._bindings,
+            profiles=self._profiles,
+            namespace=self.namespace,
+            now=now,
+        )
 
     def _stale(self, now: datetime) -> bool:
         return self._read_at is None or (now - self._read_at).total_seconds() >= BINDINGS_EVERY_SECONDS

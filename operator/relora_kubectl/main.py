@@ -18,7 +18,7 @@ from relora_kubectl.errors import ExitCode, PluginError
 from relora_kubectl.history_text import history_blocks
 from relora_kubectl.kinds import BINDING, RELEASE, SERVER, parse_reference
 from relora_kubectl.looks import StatusLook, ask_again, look_around, look_back
-from relora_kubectl.output import Output, printed
+from relora_kubectl.output import Output, printed, warn
 from relora_kubectl.plan import plan_view
 from relora_kubectl.plan_text import plan_blocks
 from relora_kubectl.release_file import read_release
@@ -75,10 +75,10 @@ def _run(where: Where, work: Callable[[Cluster], Awaitable[Result]]) -> Result:
 
     async def connected() -> Result:
         async with connect(where.kubeconfig, where.context) as cluster:
-            result = await work(cluster)
-            for problem in dict.fromkeys(cluster.unreadable):
-                typer.echo(f"warning: {problem}", err=True)
-            return result
+            try:
+                return await work(cluster)
+            finally:
+                warn(cluster.unreadable)
 
     return asyncio.run(connected())
 
@@ -127,7 +127,8 @@ def status(
     async def work(cluster: Cluster) -> ExitCode:
         look = StatusLook(cluster, release, scope)
         if follow:
-            return await watch(look, follower(output), clock=_now, interval_seconds=interval)
+            shown = follower(output)
+            return await watch(look, shown, clock=_now, interval_seconds=interval, must_promote=release is not None)
         view = await look(_now())
         printed(view, output, status_blocks(view), lambda: status_screen(view))
         return ExitCode.DONE
@@ -267,6 +268,8 @@ def approve(
         typer.echo(f"warning: {warning}", err=True)
     blocks: list[Block] = [Note("\n".join(approval_lines(view)))]
     printed(view, output, blocks, lambda: rendered(blocks))
+    if view.failures:
+        raise PluginError("\n".join(view.failures), ExitCode.REFUSED)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -292,6 +295,7 @@ def withdraw(
 
     async def work(cluster: Cluster) -> WithdrawalView:
         found = await look_ahead(cluster, release)
+        warn(cluster.unreadable)  # before anybody agrees to what the preview leaves out
         blocks = preview_blocks(found.view)
         if output is Output.TEXT:
             printed(found.view, output, blocks, lambda: rendered(blocks))

@@ -33,3 +33,10 @@ def printed(view: Model, output: Output, blocks: Iterable[Block], screen: Callab
         Console(highlight=False).print(screen())
     else:
         sys.stdout.write("".join(f"{line}\n" for line in plain(blocks)))
+
+
+def warn(problems: list[str]) -> None:
+    """Print warnings on standard error, each once, and forget them."""
+    for problem in dict.fromkeys(problems):
+        sys.stderr.write(f"warning: {problem}\n")
+    problems.clear()

@@ -204,8 +204,8 @@ class _Planning:
                 running.append(participant)
             elif stage is Stage.SKIPPED:
                 excluded[participant.key] = Refusal(Reason.SUSPENDED, "the binding is suspended (spec.suspend)")
-            elif stage not in {Stage.PENDING, Stage.QUEUED}:
-                settled += 1
+            elif stage not in {Stage.PENDING, Stage.QUEUED} or participant.start.release == self._name:
+                settled += 1  # the last: its adapter was made for the release, and waits for its server
             elif refusal is not None:
                 excluded[participant.key] = refusal
             else:

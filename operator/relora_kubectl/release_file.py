@@ -1,6 +1,7 @@
 """Reads the release that is planned from a file, and says of every field what is wrong with it."""
 
 import difflib
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def validated(document: dict[str, JsonValue], where: str) -> BaseModelRelease:
     problems = [*_identity(document), *_unknown(document.get("spec"), _child(schema, "spec"), "spec")]
     release: BaseModelRelease | None = None
     try:
-        release = BaseModelRelease.model_validate({**document, "status": {}})
+        whole = {**document, "metadata": _given(document.get("metadata")), "status": {}}
+        release = BaseModelRelease.model_validate_json(json.dumps(whole, default=str), strict=True)
     except ValidationError as error:
         for found in error.errors():
             names = [str(part) for part in found["loc"]]
@@ -83,10 +85,19 @@ def validated(document: dict[str, JsonValue], where: str) -> BaseModelRelease:
     return release
 
 
+def _given(metadata: JsonValue) -> JsonValue:
+    """Return metadata without the fields that are null, as templates and exports leave them."""
+    return {k: v for k, v in metadata.items() if v is not None} if isinstance(metadata, dict) else metadata
+
+
 def changed_immutable_fields(before: BaseModelRelease, after: BaseModelRelease) -> list[Problem]:
     """Return the fields that a release that exists does not let change."""
     old, new = before.spec.to_json(), after.spec.to_json()
-    return list(_immutable(old, new, _child(kind_schema(BaseModelRelease), "spec"), "spec"))
+    final = [Problem("spec.withdrawn", "a withdrawal is final: keep withdrawn: true, or create a new release")]
+    return [
+        *_immutable(old, new, _child(kind_schema(BaseModelRelease), "spec"), "spec"),
+        *(final if before.spec.withdrawn and not after.spec.withdrawn else ()),
+    ]
 
 
 def _identity(document: dict[str, JsonValue]) -> Iterator[Problem]:

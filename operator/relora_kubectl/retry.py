@@ -69,7 +69,8 @@ def _because(told: Reason | None) -> str:
 
 
 def _rollout(server: AdapterServer) -> str:
-    candidate, failed = server.status.candidate, server.status.rolled_back
+    candidate, beside = server.status.candidate, server.status.fallback
+    failed = [*server.status.rolled_back, *(beside.rolled_back if beside is not None else [])]
     if candidate is not None:
         raise NothingToRetryError(f"a roll-out of the set on release {candidate.release_name} is under way")
     if not failed:

@@ -81,7 +81,7 @@ def returns_of(release: BaseModelRelease, fleet: Fleet) -> Returns:
     return Returns(
         servers=list(_servers(servers, order, name)),
         bindings=sorted(_bindings(bindings, order, name), key=lambda one: (one.namespace, one.name)),
-        jobs=sum(_works_for(one, name) for one in bindings),
+        jobs=sum(_ends(one, after, name) for one, after in zip(bindings, afterwards, strict=True)),
         delta_jobs=sum(active(delta) for delta in release.status.deltas),
     )
 
@@ -94,9 +94,12 @@ def _without_outdated_candidate(binding: AdapterBinding, before: Chain, after: C
     return binding.model_copy(update={"status": binding.status.model_copy(update={"candidate": None})})
 
 
-def _works_for(binding: AdapterBinding, name: str) -> bool:
+def _ends(binding: AdapterBinding, after: AdapterBinding, name: str) -> bool:
+    """Tell whether a Job of the binding ends: one for the release, or one that starts from a pair of it."""
     candidate = binding.status.candidate
-    return candidate is not None and candidate.release_name == name and active(candidate)
+    if candidate is None or not active(candidate):
+        return False
+    return candidate.release_name == name or after.status.candidate is None
 
 
 def _bindings(bindings: list[AdapterBinding], order: Chain, name: str) -> Iterator[BindingReturn]:
@@ -117,7 +120,11 @@ def _servers(servers: Servers, order: Chain, name: str) -> Iterator[ServerReturn
             continue
         under_way = candidate is not None and candidate.release_name == name != current.release_name
         if under_way:
-            yield _return(snapshot, members, current.release_name).model_copy(update={"under_way": True})
+            # A suspended server begins no roll-out, but one that is under way is taken back all the same.
+            refusal = server_wide_refusal(snapshot.server)
+            stalled = advice_on(refusal) if refusal is not None else None
+            taken_back = {"under_way": True, "stalled": stalled}
+            yield _return(snapshot, members, current.release_name).model_copy(update=taken_back)
         elif served_release(snapshot) == name:
             rolled_back = snapshot.server.status.rolled_back
             forward = _arriving(snapshot, order) or release_to_move_to(snapshot, order, members, rolled_back)

@@ -159,13 +159,16 @@ def _seated(key: Key, server: AdapterServer, bindings: Iterable[AdapterBinding])
     """Return the set that the server holds as its members record it: whoever is served keeps its seat."""
     held: dict[str, ServedAdapter] = {}
     base = None
+    beside = set(server.status.fallback.served_names) if server.status.fallback is not None else set()
     for binding in bindings:
         current = binding.status.current
         seat = current.server_ref if current is not None else None
         if current is None or seat is None or (seat.namespace, seat.name) != (key.namespace, key.name):
             continue
-        base = current.base
         name = served_name(binding, server.metadata.namespace)
+        if name in beside:  # on the fallback workload
+            continue
+        base = current.base
         held.setdefault(name, ServedAdapter(name=name, uri=current.adapter.uri, digest=current.adapter.digest))
     if base is None or server.status.current is None:
         return None

@@ -1,13 +1,15 @@
 """How far releases have come, as a view of what releases, servers and bindings record."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import Field
 
 from relora_contract.api.binding import AdapterBinding
 from relora_contract.api.meta import ApiObject, Condition, ConditionStatus
+from relora_contract.api.profile import TrainerProfile
 from relora_contract.api.release import (
     BaseModelRelease,
     BaseModelReleaseStatus,
@@ -125,6 +127,12 @@ class StatusView(Model):
         """Whether a release ended, or will end, without all of its bindings."""
         return any(release.failed for release in self.releases)
 
+    @property
+    def promoted(self) -> bool:
+        """Whether everything that takes part was promoted: no release gave way to another one, or was taken back."""
+        wanted = {Reason.ALL_PROMOTED, Reason.NO_BINDINGS}
+        return all(release.complete and release.status.reason in wanted for release in self.releases)
+
 
 def selected(releases: Sequence[BaseModelRelease], name: str | None) -> list[BaseModelRelease]:
     """Return the release of that name; without a name every one that is not superseded, the oldest first."""
@@ -151,6 +159,8 @@ def status_view(
     name: str | None,
     servers: Sequence[AdapterServer],
     bindings: Sequence[AdapterBinding],
+    profiles: Mapping[str, TrainerProfile],
+    namespace: str = "",
     now: datetime,
 ) -> StatusView:
     """Return the view of one release, or of all that are not superseded.
@@ -160,6 +170,8 @@ def status_view(
         name: The release that is asked for; None for all.
         servers: The servers of the namespaces that are asked for.
         bindings: The bindings from which step times are taken; may be empty.
+        profiles: By name; a queue that one names sets the pace in place of a release.
+        namespace: The one that servers and bindings are of; empty for all.
         now: The moment of the estimate.
     """
     shown = selected(releases, name)
@@ -170,9 +182,30 @@ def status_view(
             by_model[binding.spec.model].append(binding)
     late = [server for server in servers if server.spec.model in models and not _up_to_date(server)]
     return StatusView(
-        releases=[_release(release, releases, by_model[release.spec.model], now) for release in shown],
+        releases=[
+            _release(
+                release, _Basis(releases, by_model[release.spec.model], profiles.get(_profile(release)), namespace, now)
+            )
+            for release in shown
+        ],
         servers=[_server(server) for server in sorted(late, key=_place)],
     )
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What an estimate rests on: the releases and bindings of the model, the release's profile, and the time."""
+
+    releases: Sequence[BaseModelRelease]
+    bindings: Sequence[AdapterBinding]
+    profile: TrainerProfile | None
+    namespace: str
+    """Of the bindings; empty for all."""
+    now: datetime
+
+
+def _profile(release: BaseModelRelease) -> str:
+    return release.spec.profile_ref.name
 
 
 def _place(server: AdapterServer) -> tuple[str, str]:
@@ -195,9 +228,7 @@ def _told(condition: Condition | None, *, seen: bool) -> Advice:
     return advice(condition.reason, condition.message)
 
 
-def _release(
-    release: BaseModelRelease, releases: Sequence[BaseModelRelease], bindings: Sequence[AdapterBinding], now: datetime
-) -> ReleaseView:
+def _release(release: BaseModelRelease, basis: _Basis) -> ReleaseView:
     status, spec = release.status, release.spec
     seen = _seen(release, status.observed_generation)
     complete = find(status.conditions, ReleaseConditionType.COMPLETE)
@@ -218,7 +249,7 @@ def _release(
             Blocked(namespace=sample.namespace, name=sample.name, reason=sample.reason)
             for sample in status.failure_samples
         ],
-        estimate=_estimate(release, releases, bindings, now) if seen and under_way(release) else None,
+        estimate=_estimate(release, basis) if seen and under_way(release) else None,
         start_time=status.start_time,
         completion_time=status.completion_time,
     )
@@ -255,15 +286,18 @@ def _server(server: AdapterServer) -> ServerView:
     )
 
 
-def _estimate(
-    release: BaseModelRelease, releases: Sequence[BaseModelRelease], bindings: Sequence[AdapterBinding], now: datetime
-) -> Estimate:
+def _estimate(release: BaseModelRelease, basis: _Basis) -> Estimate:
     """Return when the Jobs will have ended: what is left of them, shared by the slots.
 
     The basis is what ended for this release; before the first of those, what is left of earlier ones.
     """
     if release.spec.suspend:
         return Estimate(basis="no estimate: the release is suspended")
+    if holds(release.status.conditions, ReleaseConditionType.HALTED):
+        return Estimate(basis="no estimate: the release is halted")
+    if basis.namespace:
+        return Estimate(basis=f"no estimate: only the bindings of namespace {basis.namespace} were read")
+    releases, bindings, now = basis.releases, basis.bindings, basis.now
     own = step_times(bindings, releases, release_name=release.metadata.name)
     times = own if own.overall is not None else step_times(bindings, releases)
     sample, delta = times.overall, _delta_seconds(release.status, times, now)
@@ -275,7 +309,7 @@ def _estimate(
     left = counts.to_come * sample.seconds + sum(
         max(0.0, sample.seconds - elapsed) for elapsed in _elapsed(release.metadata.name, bindings, now)
     )
-    slots = _slots(release, bindings, counts.to_come + counts.running)
+    slots = _slots(release, basis, counts.to_come + counts.running)
     seconds = round(delta + left / slots)
     which = "" if times is own else " to earlier releases"
     return Estimate(
@@ -288,12 +322,12 @@ def _estimate(
     )
 
 
-def _slots(release: BaseModelRelease, bindings: Sequence[AdapterBinding], left: int) -> int:
+def _slots(release: BaseModelRelease, basis: _Basis, left: int) -> int:
     """Return how many of the Jobs that are left may run at once, in all and in their namespaces."""
-    pace, name = pace_of(release), release.metadata.name
+    pace, name = pace_of(release, basis.profile), release.metadata.name
     found = Counter(
         binding.metadata.namespace
-        for binding in bindings
+        for binding in basis.bindings
         if (candidate := binding.status.candidate) is not None
         and candidate.release_name == name
         and candidate.adapter is None
@@ -310,8 +344,10 @@ def _delta_seconds(status: BaseModelReleaseStatus, times: StepTimes, now: dateti
         return 0.0
     if times.delta is None:
         return None
-    mean = times.delta.seconds
-    return max(mean - (seconds_between(delta.start_time, now) if delta.start_time else 0.0) for delta in missing)
+    elapsed = [
+        seconds_between(delta.start_time, now) if active(delta) and delta.start_time else 0.0 for delta in missing
+    ]
+    return max(0.0, times.delta.seconds - min(elapsed))
 
 
 def _elapsed(release_name: str, bindings: Sequence[AdapterBinding], now: datetime) -> list[float]:

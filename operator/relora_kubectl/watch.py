@@ -106,8 +106,17 @@ async def watch(
     *,
     clock: Callable[[], datetime],
     interval_seconds: float,
+    must_promote: bool,
 ) -> ExitCode:
     """Look again and again until nothing more is to be waited for.
+
+    Args:
+        look: Returns what there is to be shown.
+        shown: Shows it.
+        clock: The time of day.
+        interval_seconds: Between two looks.
+        must_promote: Whether a release that gave way to another one, or was taken back, has not succeeded: when it was
+            asked for by its name.
 
     Returns:
         DONE when everything was promoted, REFUSED when something failed.
@@ -129,5 +138,6 @@ async def watch(
                 failures = 0
                 shown.show(view, now)
                 if view.ended:
-                    return ExitCode.REFUSED if view.failed else ExitCode.DONE
+                    failed = view.failed or (must_promote and not view.promoted)
+                    return ExitCode.REFUSED if failed else ExitCode.DONE
             await asyncio.sleep(interval_seconds)

@@ -39,6 +39,7 @@ def status_of(world: World) -> StatusView:
         name=None,
         servers=list(world.servers.values()),
         bindings=list(world.bindings.values()),
+        profiles=world.profiles,
         now=world.now,
     )
 

@@ -164,6 +164,36 @@ def test_a_binding_that_changed_meanwhile_is_left_alone(run: Run) -> None:
     assert approved(shelf, "alpha", "first") is None
 
 
+class Fleeting(Changed):
+    """The first binding changes after it was read."""
+
+    def _merge(self, path: str, body: JsonObject, query: Mapping[str, str]) -> JsonObject:
+        return super()._merge(path, body, query) if path.endswith("/first") else Shelf._merge(self, path, body, query)
+
+
+def test_what_was_approved_is_told_although_another_binding_changed(run: Run) -> None:
+    shelf = Fleeting(texts=Shelf.of(waiting()).texts)
+    code, out, err = run(shelf, "approve", "r2")
+    assert (code, out) == (1, "AdapterBinding alpha/second: release r2 is approved\n")
+    assert err == "error: alpha/first was changed or replaced meanwhile: look again\n"
+    assert approved(shelf, "alpha", "second") == "r2"
+
+
+def test_an_approval_of_a_newer_release_is_not_taken_back(run: Run) -> None:
+    world = waiting().add(make_release("r3", "r2", minutes=20)).live_on()
+    policy = {"mode": "Manual", "approvedReleaseName": "r3"}
+    world.add(make_binding("first", "alpha").with_spec(updatePolicy=policy).build()).settle()
+    shelf = Shelf.of(world)
+    code, out, _ = run(shelf, "approve", "r2")
+    assert (code, out) == (0, "AdapterBinding alpha/second: release r2 is approved\n")
+    assert approved(shelf, "alpha", "first") == "r3"
+
+
+def test_a_namespace_that_does_not_exist_is_named(run: Run) -> None:
+    code, _, err = run(Shelf.of(waiting()), "approve", "r2", "-n", "typo")
+    assert (code, err) == (1, "error: namespace typo does not exist\n")
+
+
 def test_the_view_is_json(run: Run) -> None:
     code, out, _ = run(Shelf.of(waiting()), "approve", "r2", "first", "-o", "json")
     assert code == 0

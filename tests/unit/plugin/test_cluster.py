@@ -53,7 +53,7 @@ FAULTS = {
         ForbiddenError('User "eve" cannot list resource "basemodelreleases"', status=403),
         (
             "the right to list basemodelreleases.relora.dev in the whole cluster is missing; "
-            "the chart's ClusterRole relora-operator-view grants it"
+            "the chart's ClusterRole relora-operator-release-view grants it"
         ),
     ),
     "no kinds": (NotFoundError("404 page not found", status=404), "has no basemodelreleases.relora.dev: install"),

@@ -1,21 +1,31 @@
 """Which cluster a kubeconfig names."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from relora_kubectl.connection import connect
 from relora_kubectl.errors import ExitCode, PluginError
+from relora_operator.kube.transport import HttpTransport
 
 
-def write(path: Path, *contexts: str, current: str | None = None) -> str:
+def write(
+    path: Path,
+    *contexts: str,
+    current: str | None = None,
+    user: Mapping[str, object] | None = None,
+    authority: str | None = None,
+) -> str:
+    cluster = {"server": "https://127.0.0.1:1"} | ({"certificate-authority-data": authority} if authority else {})
     config: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": dict(user or {"token": "t"})}],
         "contexts": [
             {"name": name, "context": {"cluster": "c", "user": "u", "namespace": f"ns-{name}"}} for name in contexts
         ],
@@ -47,6 +57,41 @@ async def test_a_file_that_is_no_kubeconfig_is_named(tmp_path: Path, text: str) 
     (tmp_path / "config").write_text(text)
     with pytest.raises(PluginError, match=r"cannot use the kubeconfig .*/config: ") as caught:
         await seen(str(tmp_path / "config"))
+    assert caught.value.code is ExitCode.UNREACHABLE
+
+
+PLUGIN = """\
+import json, pathlib, sys
+count = pathlib.Path(sys.argv[1])
+count.write_text(count.read_text() + "x")
+status = {"token": f"token-{len(count.read_text())}", "expirationTimestamp": "2020-01-01T00:00:00Z"}
+print(json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}))
+"""
+
+
+def with_an_exec_plugin(folder: Path) -> str:
+    script, count = folder / "plugin.py", folder / "count"
+    script.write_text(PLUGIN)
+    count.write_text("")
+    arguments = [str(script), str(count)]
+    ran = {"apiVersion": "client.authentication.k8s.io/v1", "command": sys.executable, "args": arguments}
+    return write(folder / "config", "one", current="one", user={"exec": ran})
+
+
+async def test_a_token_of_an_exec_plugin_that_has_run_out_is_replaced(tmp_path: Path) -> None:
+    path = with_an_exec_plugin(tmp_path)
+
+    async with connect(path, None, {}) as cluster:
+        configuration = cast("HttpTransport", cluster._transport)._api.configuration
+        tokens = [await configuration.get_api_key_with_prefix("BearerToken") for _ in range(2)]
+
+    assert tokens == ["Bearer token-2", "Bearer token-3"]
+
+
+async def test_a_certificate_that_is_none_is_told_as_a_fault_of_the_kubeconfig(tmp_path: Path) -> None:
+    path = write(tmp_path / "config", "one", current="one", authority="DATA+OMITTED")
+    with pytest.raises(PluginError, match="cannot use the kubeconfig") as caught:
+        await seen(path)
     assert caught.value.code is ExitCode.UNREACHABLE
 
 

@@ -268,6 +268,21 @@ def test_what_is_immutable_cannot_be_planned_otherwise() -> None:
     assert "create a new BaseModelRelease" in caught.value.problems[0].message
 
 
+def test_a_withdrawal_cannot_be_taken_back() -> None:
+    world = ended().add(make_release("r2", "r1", minutes=10, withdrawn=True))
+    with pytest.raises(InvalidReleaseError) as caught:
+        plan_of(world, make_release("r2", "r1", minutes=10))
+    assert [problem.field for problem in caught.value.problems] == ["spec.withdrawn"]
+
+
+def test_a_member_that_brought_its_adapter_for_the_release_needs_neither_job_nor_delta() -> None:
+    world = ended().add(make_release("r3", "r2", minutes=600))
+    world.add(make_binding("late", "beta", source="r3").on_server().build()).settle()
+    view = plan_of(world, world.releases["r3"])
+    assert ("beta", "late") not in [(job.namespace, job.name) for job in view.jobs]
+    assert [delta.source_release_name for delta in view.deltas] == ["r2"]
+
+
 REFUSED = {
     "forked": (("r3", "r1"), Reason.FORKED_LINEAGE),
     "without its predecessor": (("r3", "r7"), Reason.PREDECESSOR_NOT_FOUND),

@@ -29,6 +29,14 @@ def test_a_valid_release_is_read(tmp_path: Path) -> None:
     assert read_release(str(path)).spec.to_json() == release()["spec"]
 
 
+def test_metadata_that_a_template_left_empty_is_no_problem(tmp_path: Path) -> None:
+    document = release()
+    document["metadata"] |= {"creationTimestamp": None, "labels": None, "annotations": None}
+    path = tmp_path / "release.yaml"
+    path.write_text(yaml.safe_dump(document))
+    assert read_release(str(path)).metadata.name == document["metadata"]["name"]
+
+
 SPEC = {
     "no digest": (
         {"weights": {"uri": "s3://models/r2", "digest": "sha256:1"}},
@@ -42,6 +50,8 @@ SPEC = {
         "spec.allowedNamespaces.selector.matchExpressions[0].value",
         "unknown field; values is meant?",
     ),
+    "a number in quotes": ({"rollout": {"maxRunningJobs": "8"}}, "spec.rollout.maxRunningJobs", "a valid integer"),
+    "a truth value in quotes": ({"suspend": "false"}, "spec.suspend", "a valid boolean"),
     "out of range": ({"rollout": {"maxRunningJobs": 0}}, "spec.rollout.maxRunningJobs", "greater than or equal to 1"),
     "no name of a bucket": (
         {"weights": {"uri": "https://models/r2", "digest": f"sha256:{'0' * 64}"}},

@@ -9,6 +9,7 @@ from fleet.jobs import exits
 from fleet.world import World
 from plugin.shelf import Shelf
 from plugin.stories import apply_r2, ended, fleet, half_way, rolled_back, without_delta
+from relora_contract.api.server import FallbackSet
 from relora_operator.core.actions import Key
 from relora_operator.kube.errors import ForbiddenError, JsonObject
 from relora_operator.kube.resources import BINDINGS, RELEASES, SERVERS
@@ -23,6 +24,16 @@ def temporary_failure() -> World:
 def without_data() -> World:
     """The data of every binding cannot be read."""
     return apply_r2(fleet("alpha")).run_all(exits(43)).settle()
+
+
+def beside_rolled_back() -> World:
+    """A set of the fallback workload was taken back."""
+    world = rolled_back()
+    server = world.server()
+    beside = FallbackSet(target_name="old", release_name="r1", rolled_back=server.status.rolled_back)
+    status = server.status.model_copy(update={"rolled_back": [], "fallback": beside})
+    world.servers[Key("AdapterServer", "serving", "vllm")] = server.model_copy(update={"status": status})
+    return world
 
 
 RETRIED = {
@@ -41,6 +52,14 @@ RETRIED = {
     ),
     "a roll-out": (
         rolled_back,
+        ("ads/vllm", "-n", "serving"),
+        (
+            "AdapterServer serving/vllm: the set on release r2 is rolled out again (not rolled out within 1800 s: "
+            "init container relora-fetch: exit code 45)\n"
+        ),
+    ),
+    "a roll-out of the fallback": (
+        beside_rolled_back,
         ("ads/vllm", "-n", "serving"),
         (
             "AdapterServer serving/vllm: the set on release r2 is rolled out again (not rolled out within 1800 s: "

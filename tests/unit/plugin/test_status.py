@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.builders import make_binding, make_namespace, make_release
+from fleet.builders import make_binding, make_namespace, make_profile, make_release, timestamp_of
+from fleet.jobs import exits
 from fleet.world import World
 from plugin.shelf import Shelf
 from plugin.stories import DELTA_SECONDS, STEP_SECONDS, apply_r2, below, ended, fleet, half_way
+from relora_contract.api.meta import Condition, ConditionStatus
 from relora_kubectl.status import StatusView, status_view
 from relora_kubectl.status_text import change_lines
 from relora_operator.core.observed import ContainerView, PodView
@@ -16,12 +18,14 @@ from relora_operator.core.reasons import Reason
 from unit.plugin.conftest import Run
 
 
-def view_of(world: World, name: str | None = None) -> StatusView:
+def view_of(world: World, name: str | None = None, namespace: str = "") -> StatusView:
     return status_view(
         list(world.releases.values()),
         name=name,
         servers=list(world.servers.values()),
         bindings=list(world.bindings.values()),
+        profiles=world.profiles,
+        namespace=namespace,
         now=world.now,
     )
 
@@ -83,6 +87,47 @@ def test_a_suspended_release_has_no_estimate() -> None:
     estimate = view_of(world.settle()).releases[0].estimate
     assert estimate is not None
     assert estimate.basis == "no estimate: the release is suspended"
+
+
+def test_a_halted_release_has_no_estimate() -> None:
+    world = half_way()
+    halted = Condition(
+        type="Halted", status=ConditionStatus.TRUE, reason="CanaryFailed", last_transition_time=timestamp_of(0)
+    )
+    r2 = world.releases["r2"]
+    conditions = [*(one for one in r2.status.conditions if one.type != "Halted"), halted]
+    world.releases["r2"] = r2.model_copy(update={"status": r2.status.model_copy(update={"conditions": conditions})})
+    estimate = view_of(world).releases[0].estimate
+    assert estimate is not None
+    assert (estimate.seconds, estimate.basis) == (None, "no estimate: the release is halted")
+
+
+def test_what_one_namespace_tells_is_no_estimate_of_the_whole() -> None:
+    estimate = view_of(half_way(), namespace="alpha").releases[0].estimate
+    assert estimate is not None
+    assert (estimate.seconds, estimate.basis) == (None, "no estimate: only the bindings of namespace alpha were read")
+
+
+def test_a_delta_that_takes_longer_than_usual_is_expected_now_and_one_that_waits_in_full() -> None:
+    world = next_release_of_the_lonely(ended()).wait(seconds=100 * DELTA_SECONDS)
+    estimate = view_of(world, "r3").releases[0].estimate
+    assert estimate is not None
+    assert estimate.seconds == STEP_SECONDS
+
+    world.run_all(exits(75, at_step="delta"), kind="delta").settle().wait(seconds=1)
+    estimate = view_of(world, "r3").releases[0].estimate
+    assert estimate is not None
+    assert estimate.seconds == DELTA_SECONDS + STEP_SECONDS
+
+
+def test_a_queue_sets_the_pace_where_the_profile_names_one() -> None:
+    world = half_way()
+    world.add(make_profile(scheduling={"localQueueName": "gpus"}))
+    r2 = world.releases["r2"]
+    world.releases["r2"] = r2.model_copy(update={"spec": r2.spec.model_copy(update={"rollout": None})})
+    estimate = view_of(world).releases[0].estimate
+    assert estimate is not None
+    assert "3 at a time" in estimate.basis
 
 
 def test_before_the_first_end_there_is_no_estimate() -> None:
@@ -212,7 +257,7 @@ def test_bindings_are_listed_only_while_an_estimate_needs_them(run: Run) -> None
     idle, busy = Shelf.of(ended()), Shelf.of(half_way())
     run(idle, "status")
     run(busy, "status")
-    assert (idle.lists, busy.lists) == (2, 3)
+    assert (idle.lists, busy.lists) == (2, 4)
 
 
 def test_a_change_is_told_in_one_line() -> None:

@@ -1,13 +1,14 @@
 """`kubectl relora status -w`: what it prints while it waits, and how it ends."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
+from fleet.builders import make_release
 from fleet.world import World
 from plugin.shelf import Shelf
 from plugin.stories import ended, half_way
@@ -37,8 +38,8 @@ class Film:
         return await StatusLook(Cluster(shelf, context="test", namespace="alpha"), "r2", "")(now)
 
 
-async def end_of(film: Film, shown: Follower) -> ExitCode:
-    return await watch(film.look, shown, clock=film.clock, interval_seconds=0)
+async def end_of(film: Film, shown: Follower, *, must_promote: bool = True) -> ExitCode:
+    return await watch(film.look, shown, clock=film.clock, interval_seconds=0, must_promote=must_promote)
 
 
 async def test_one_line_is_printed_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,6 +70,24 @@ async def test_the_terminal_is_redrawn_and_keeps_the_last_view() -> None:
     assert "3 of 3 bindings promoted" in text.getvalue().rpartition("\x1b[2K")[2]
 
 
+def superseded() -> World:
+    return half_way().add(make_release("r3", "r2", minutes=600)).live_on()
+
+
+def withdrawn() -> World:
+    return half_way().add(make_release("r2", "r1", minutes=10, withdrawn=True)).live_on()
+
+
+@pytest.mark.parametrize("story", [superseded, withdrawn])
+@pytest.mark.parametrize(("must_promote", "code"), [(True, ExitCode.REFUSED), (False, ExitCode.DONE)])
+async def test_a_release_that_is_waited_for_by_its_name_has_not_succeeded_when_it_gave_way(
+    story: Callable[[], World],
+    must_promote: bool,  # noqa: FBT001 - a case
+    code: ExitCode,
+) -> None:
+    assert await end_of(Film(half_way(), story()), Lines(), must_promote=must_promote) is code
+
+
 async def test_an_outage_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert await end_of(Film(*[None] * (FAILURES_IN_A_ROW - 1), ended()), Lines()) is ExitCode.DONE
     assert capsys.readouterr().err == ""
@@ -85,6 +104,6 @@ async def test_bindings_are_read_less_often_than_releases() -> None:
     look = StatusLook(Cluster(shelf, context="test", namespace="alpha"), "r2", "")
     await look(world.now)
     await look(world.now)
-    assert shelf.lists == 5
+    assert shelf.lists == 6
     await look(world.wait(seconds=BINDINGS_EVERY_SECONDS).now)
-    assert shelf.lists == 8
+    assert shelf.lists == 10

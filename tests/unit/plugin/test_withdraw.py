@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from controller.transport import Sent
 from fleet.builders import BindingBuilder, digest, make_binding, make_release
+from fleet.stories import after_the_deadline, fails_in, straggling
 from fleet.world import World
 from plugin.shelf import Shelf
 from plugin.stories import apply_r2, below, ended, fleet, fleet_of, half_way
@@ -76,10 +77,18 @@ def suspended() -> World:
     return world.add(server.model_copy(update={"spec": server.spec.model_copy(update={"suspend": True})}))
 
 
+def arriving_at_a_suspended_server() -> World:
+    """The set on r2 is being rolled out, and its server was suspended meanwhile."""
+    world = arriving()
+    server = world.server()
+    return world.add(server.model_copy(update={"spec": server.spec.model_copy(update={"suspend": True})}))
+
+
 STORIES: dict[str, tuple[Callable[[], World], str, str | None]] = {
     "it goes back": (ended, "r1", "r1"),
     "somebody would be dropped": (latecomer, "r2", None),
     "its roll-out is taken back": (arriving, "r1", "r1"),
+    "its roll-out is taken back although it is suspended": (arriving_at_a_suspended_server, "r1", "r1"),
     "a newer release is not ready": (succeeded, "r1", "r1"),
     "all have passed for a newer release": (passed, "r3", "r3"),
     "a newer release has all pairs": (pinned, "r3", "r3"),
@@ -101,6 +110,19 @@ def test_servers_go_where_the_preview_says(story: Callable[[], World], ends_on: 
     assert current.release_name == ends_on
 
 
+def test_who_is_served_beside_the_server_keeps_it_from_no_release() -> None:
+    world = after_the_deadline(straggling()).live_on(fails_in("beta"))
+    world.add(make_release("r3", "r2", minutes=6000)).live_on(fails_in("beta"))
+    after_the_deadline(world).live_on(fails_in("beta"))
+    (told,) = returns(world, "r3").servers
+
+    withdraw(world, "r3").live_on(fails_in("beta"))
+
+    current = world.server().status.current
+    assert current is not None
+    assert current.release_name == told.release_name == "r2"
+
+
 def test_bindings_without_a_server_return_or_keep_their_pair() -> None:
     world = latecomer()
     told = {one.name: one.release_name for one in returns(world).bindings}
@@ -116,6 +138,35 @@ def test_the_jobs_that_end_are_counted() -> None:
     assert returns(world).jobs == len(world.live_jobs()) == 2
     world = fleet("alpha").add(make_release("r2", "r1", minutes=10)).settle()
     assert (returns(world).jobs, returns(world).delta_jobs) == (0, 1)
+
+
+def test_the_jobs_of_a_newer_release_that_start_from_its_pairs_end_too() -> None:
+    world = ended().add(make_release("r3", "r2", minutes=600)).settle().run_all(kind="delta").settle()
+    jobs = world.live_jobs()
+    told = returns(world).jobs
+
+    withdraw(world).settle()
+
+    assert told == len(jobs) == sum(job.view.deleting for job in jobs)
+
+
+def test_what_the_preview_leaves_out_is_told_before_anybody_agrees(run: Run) -> None:
+    shelf = Shelf.of(ended())
+    (path,) = (path for path in shelf.texts if path.endswith("/lonely/adapterbindings/alone"))
+    shelf.texts[path] = shelf.texts[path].replace('"Accuracy"', '"Elegance"')
+    code, _, err = run(shelf, "withdraw", "r2")
+    assert (code, shelf.patches) == (2, [])
+    first, second = err.splitlines()
+    assert first.startswith("warning: AdapterBinding lonely/alone cannot be read by this version")
+    assert "Nobody can be asked here" in second
+
+
+def test_an_object_that_cannot_be_read_is_told_although_the_command_fails(run: Run) -> None:
+    shelf = Shelf.of(ended())
+    shelf.texts[R2] = shelf.texts[R2].replace('"weights"', '"heights"')
+    code, _, err = run(shelf, "status", "r2")
+    assert code == 1
+    assert "warning: BaseModelRelease r2 cannot be read by this version" in err
 
 
 def test_a_withdrawal_is_shown_confirmed_and_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
