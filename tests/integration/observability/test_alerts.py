@@ -59,11 +59,11 @@ CASES = [
     Case("ReLoRANoLeader", "another replica takes over", {ONE: "1 1 1 0x9", TWO: "0 0 0 0 1x8"}, 6),
     Case(
         "ReLoRAResyncStale",
-        "the lists fail",
-        {'relora_resync_age_seconds{instance="one"}': "0+60x15"},
-        14,
+        "the lists fail, and the replica is not restarted yet",
+        {'relora_resync_age_seconds{instance="one"}': "0+60x10 0+60x5"},
+        10,
         {"instance": "one", **WARNING},
-        {"{{ $value | humanizeDuration }}": "14m 0s"},
+        {"{{ $value | humanizeDuration }}": "10m 0s"},
     ),
     Case(
         "ReLoRAResyncStale",

@@ -1,6 +1,5 @@
 """The examples for Flux and Argo CD refer to what is there, in an order in which it can come up."""
 
-import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,14 @@ def included_by_argocd(name: str) -> list[Path]:
     return [copied(source["path"]) / f"{stem}.yaml" for stem in names[1].split(",")]
 
 
-STAGES = ("relora-platform", "relora-serving", "relora-bindings")
+STAGES = ("relora-platform", "relora-releases", "relora-serving", "relora-bindings")
+DEPENDENCIES = {
+    "relora-operator": None,
+    "relora-platform": "relora-operator",
+    "relora-releases": "relora-platform",
+    "relora-serving": "relora-platform",
+    "relora-bindings": "relora-serving",
+}
 
 
 def test_flux_and_argocd_bring_every_manifest_once_and_in_the_same_stages() -> None:
@@ -63,21 +69,19 @@ def test_flux_and_argocd_bring_every_manifest_once_and_in_the_same_stages() -> N
     assert sorted(path for stage in stages for path in stage) == MANIFESTS
 
 
-def test_each_stage_of_flux_depends_on_the_one_before() -> None:
-    order = ["relora-operator", *STAGES]
-    assert list(KUSTOMIZATIONS) == order
-    assert "dependsOn" not in KUSTOMIZATIONS[order[0]]
-    for before, name in itertools.pairwise(order):
-        assert KUSTOMIZATIONS[name]["dependsOn"] == [{"name": before}]
-    for spec in KUSTOMIZATIONS.values():
+def test_the_stages_of_flux_follow_each_other_and_none_follows_the_releases() -> None:
+    assert list(KUSTOMIZATIONS) == list(DEPENDENCIES)
+    for name, spec in KUSTOMIZATIONS.items():
+        before = DEPENDENCIES[name]
+        assert spec.get("dependsOn") == ([{"name": before}] if before else None)
         assert copied(spec["path"]).is_relative_to(FLUX)
 
 
-def test_the_waves_of_argocd_follow_the_stages_and_a_workload_waits_together_with_its_bindings() -> None:
+def test_a_wave_of_argocd_brings_all_that_may_be_unhealthy_or_waits_for_another() -> None:
     waves = {
         name: int(one["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"]) for name, one in APPLICATIONS.items()
     }
-    assert waves == {"relora-operator": 1, "relora-platform": 2, "relora-serving": 3, "relora-bindings": 3}
+    assert waves == {"relora-operator": 1, "relora-platform": 2} | dict.fromkeys(STAGES[1:], 3)
     (root,) = documents(ARGOCD / "root.yaml")
     assert copied(root["spec"]["source"]["path"]) == ARGOCD / "applications"
 
@@ -95,9 +99,10 @@ def test_flux_waits_for_every_server_and_every_binding() -> None:
 
 def test_no_tool_deletes_a_release_that_left_git() -> None:
     releases = [path for path in MANIFESTS if documents(path)[0]["kind"] == RELEASES.kind]
-    assert set(releases) <= set(built_by_flux("relora-platform"))
-    assert KUSTOMIZATIONS["relora-platform"]["prune"] is False
-    assert APPLICATIONS["relora-platform"]["spec"]["syncPolicy"]["automated"]["prune"] is False
+    assert set(releases) == set(built_by_flux("relora-releases"))
+    for name in ("relora-platform", "relora-releases"):
+        assert KUSTOMIZATIONS[name]["prune"] is False
+        assert APPLICATIONS[name]["spec"]["syncPolicy"]["automated"]["prune"] is False
 
 
 def test_the_chart_is_where_both_tools_look_and_takes_their_values() -> None:
