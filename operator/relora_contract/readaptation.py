@@ -57,7 +57,7 @@ class Interval(Model):
 
     model_config = ConfigDict(
         json_schema_extra=validations(
-            cel("double(self.min) <= double(self.max)", "min is above max: swap them", field=".min")
+            cel("double(self.min) < double(self.max)", "min is not below max: give a range", field=".min")
         )
     )
 
@@ -84,7 +84,17 @@ class Search(Model):
                 "PerModule needs a probe of (0, 1), a fit that costs as much as three, and one of its result: "
                 "give a budget of at least 5, or leave granularity out",
                 field=".budget",
-            )
+            ),
+            cel(
+                "!has(self.alpha) || (double(self.alpha.min) <= 0.0 && double(self.alpha.max) >= 0.0)",
+                "the range of α leaves out 0: widen it, the old adapter unchanged is (0, 1)",
+                field=".alpha",
+            ),
+            cel(
+                "!has(self.beta) || (double(self.beta.min) <= 1.0 && double(self.beta.max) >= 1.0)",
+                "the range of β leaves out 1: widen it, the old adapter unchanged is (0, 1)",
+                field=".beta",
+            ),
         )
     )
 
@@ -103,13 +113,21 @@ class Search(Model):
         ),
     )
     validation_samples: Annotated[int, Field(ge=16, le=10_000)] | None = Field(
-        default=None, description="Validation examples of a full probe. Default 512."
+        default=None,
+        description=(
+            "Validation examples of a full probe, at most half of the file: others watch the training. Default 512."
+        ),
     )
     alpha: Interval | None = Field(
         default=None,
-        description="Range of α, the share of the base's delta. Default 0 to 1. Below 0 the release would be undone.",
+        description=(
+            "Range of α, the share of the base's delta, with 0 in it. Default 0 to 1. Below 0 the release would be "
+            "undone."
+        ),
     )
-    beta: Interval | None = Field(default=None, description="Range of β, the old adapter's factor. Default 0 to 3.")
+    beta: Interval | None = Field(
+        default=None, description="Range of β, the old adapter's factor, with 1 in it. Default 0 to 3."
+    )
 
 
 class Tuning(Model):

@@ -153,9 +153,17 @@ CASES: dict[str, RuleCase] = {
     "maxRegression is a margin: give a number that is not negative": RuleCase(
         accepted=({(): "0"},), refused=({(): "-0.02"},)
     ),
-    "min is above max: swap them": RuleCase(
-        accepted=({("min",): "0.5", ("max",): "0.5"}, {("min",): "-1", ("max",): "1e1"}),
-        refused=({("min",): "4"}, {("max",): "-1e-1"}),
+    "min is not below max: give a range": RuleCase(
+        accepted=({("max",): "1e1"}, {("min",): "-1"}),
+        refused=({("min",): "4"}, {("min",): "1", ("max",): "1"}),
+    ),
+    "the range of α leaves out 0: widen it, the old adapter unchanged is (0, 1)": RuleCase(
+        accepted=({}, {("alpha",): ABSENT}, {("alpha", "min"): "-0.5", ("alpha", "max"): "0"}),
+        refused=({("alpha", "min"): "0.2"}, {("alpha", "min"): "-1", ("alpha", "max"): "-1e-3"}),
+    ),
+    "the range of β leaves out 1: widen it, the old adapter unchanged is (0, 1)": RuleCase(
+        accepted=({}, {("beta",): ABSENT}, {("beta", "min"): "1"}),
+        refused=({("beta", "max"): "0.9"}, {("beta", "min"): "1.1"}),
     ),
     "PerModule needs a probe of (0, 1), a fit that costs as much as three, and one of its result: "
     "give a budget of at least 5, or leave granularity out": RuleCase(

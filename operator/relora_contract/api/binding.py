@@ -152,7 +152,8 @@ class UpdatePolicy(Model):
     on_failure: OnFailure | None = Field(
         default=None,
         description=(
-            "Keep: a failed upgrade shows in UpToDate only. Degrade: it also makes the binding Stalled. Default Keep."
+            "Keep: an upgrade that fails at its gate or by its release shows in UpToDate only. Degrade: it also makes "
+            "the binding Stalled, as what only its owner can repair always does. Default Keep."
         ),
     )
 
