@@ -30,6 +30,7 @@ from relora_operator.loop.gather import Gatherer
 from relora_operator.loop.grants import Grants
 from relora_operator.loop.intake import Intake
 from relora_operator.loop.live import LiveReader
+from relora_operator.loop.lostpods import LostPods
 from relora_operator.loop.queue import WorkQueue
 from relora_operator.loop.reconcile import Reconciler
 from relora_operator.loop.refusals import RefusalMemory
@@ -114,6 +115,7 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
             grants=grants,
             refusals=refusals,
             unapplied=unapplied,
+            lost_pods=LostPods(state, now),
             tallies=Tallies(state),
             operator_namespace=settings.namespace,
         ),

@@ -106,7 +106,7 @@ def _live(job: JobView, steps: Sequence[StepStatus], start_deadline_seconds: int
 def _without_a_pod_since(job: JobView) -> datetime:
     """Return since when the Job waits for a pod: for its first one, or in place of one that was evicted."""
     start = job.started_at or job.created_at
-    return max(start, job.changed_at) if job.changed_at is not None else start
+    return max(start, job.pod_lost_at) if job.pod_lost_at is not None else start
 
 
 def held_by_a_queue(job: str) -> str:

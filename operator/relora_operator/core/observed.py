@@ -59,8 +59,8 @@ class JobView:
     """Value of the label relora.dev/gates; empty for delta Jobs."""
     started_at: datetime | None = None
     """`status.startTime`: when the Job was created, or last resumed by its queue."""
-    changed_at: datetime | None = None
-    """When the Job controller last wrote the status: it does so when a pod begins, and when one is gone."""
+    pod_lost_at: datetime | None = None
+    """When its last pod was seen to go, or when this process began: before that it does not know."""
     suspended: bool = False
     """A queue holds it, or has just let it go and the Job controller has not set `started_at` yet."""
     deleting: bool = False

@@ -24,23 +24,8 @@ from relora_operator.kube.parse import KubeCondition, true_condition, validated
 MESSAGE_LIMIT = 1024
 
 
-class _ManagedFields(Model):
-    subresource: str = ""
-    time: AwareDatetime | None = None
-
-
 class _Meta(ObjectMeta):
     creation_time: AwareDatetime = Field(alias="creationTimestamp")
-
-
-class _JobMeta(_Meta):
-    managed_fields: list[_ManagedFields] = Field(default_factory=list)
-
-    @property
-    def status_time(self) -> datetime | None:
-        """When somebody last wrote the status."""
-        times = (one.time for one in self.managed_fields if one.subresource == "status" and one.time is not None)
-        return max(times, default=None)
 
 
 class _JobSpec(Model):
@@ -55,7 +40,7 @@ class _JobStatus(Model):
 
 
 class _Job(Model):
-    metadata: _JobMeta
+    metadata: _Meta
     spec: _JobSpec
     status: _JobStatus = Field(default_factory=_JobStatus)
 
@@ -93,7 +78,6 @@ def parse_job(raw: JsonObject) -> JobRecord:
         owner_uid=owner.uid if owner else None,
         created_at=metadata.creation_time,
         started_at=job.status.start_time,
-        changed_at=metadata.status_time,
         suspended=job.spec.suspend or true_condition(job.status.conditions, "Suspended") is not None,
         deleting=metadata.deletion_timestamp is not None,
         complete=complete is not None,

@@ -17,6 +17,7 @@ from relora_operator.kube.resources import DEPLOYMENTS
 from relora_operator.loop.cache import ObjectId
 from relora_operator.loop.fanout import binding_key, release_key
 from relora_operator.loop.grants import Grants
+from relora_operator.loop.lostpods import LostPods
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.rollout import describe_rollout
 from relora_operator.loop.state import State, fallback_id, server_id, target_id
@@ -39,6 +40,7 @@ class Gatherer:
     grants: Grants
     refusals: RefusalMemory
     unapplied: UnappliedSets
+    lost_pods: LostPods
     tallies: Tallies
     operator_namespace: str
 
@@ -175,4 +177,5 @@ class Gatherer:
 
     def _with_pods(self, job: JobView) -> JobView:
         pods = [pod.view for pod in self.state.pods.find("owner", job.uid)]
-        return replace(job, pods=tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name))))
+        in_order = tuple(sorted(pods, key=lambda pod: (pod.created_at, pod.name)))
+        return replace(job, pods=in_order, pod_lost_at=self.lost_pods.last_of(job.uid))

@@ -64,7 +64,8 @@ def test_a_replica_that_cannot_read_the_cluster_is_not_ready_and_leaves_the_leas
     blind_replica: Replica, start_replica: Callable[..., Replica], api: Api
 ) -> None:
     eventually(lambda: blind_replica.said("cannot be read yet"), "the blind one tries")
-    assert blind_replica.fetch("/readyz") == (500, "standby: the cluster has not been read yet\n")
+    unread = (500, "standby: the cluster has not been read yet\n")
+    eventually(lambda: blind_replica.fetch("/readyz") == unread, "it says what it lacks")
     assert blind_replica.fetch("/healthz")[0] == 200
     assert api.within("Lease", NAMESPACE) == []
 

@@ -174,11 +174,11 @@ def test_a_pod_that_does_not_start_is_given_up_at_its_deadline_and_not_before(ca
 
 
 def test_a_job_whose_pod_was_evicted_waits_for_the_next_one_as_long_as_for_the_first() -> None:
-    evicted = job(started_at=at(0), changed_at=at(120))
+    evicted = job(started_at=at(0), pod_lost_at=at(120))
     before = judged(evicted, now=at(129))
     assert (before.reason, before.look_again_at) == (Reason.STARTING, at(130))
     assert judged(evicted, now=at(130)).reason is Reason.START_DEADLINE_EXCEEDED
-    resumed = job(started_at=at(200), changed_at=at(120))
+    resumed = job(started_at=at(200), pod_lost_at=at(120))
     assert judged(resumed, now=at(201)).look_again_at == at(210)
 
 

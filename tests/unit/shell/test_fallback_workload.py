@@ -11,6 +11,7 @@ from relora_operator.kube.resources import DEPLOYMENTS, SERVERS
 from relora_operator.loop.gather import Gatherer
 from relora_operator.loop.grants import Grants
 from relora_operator.loop.live import LiveReader
+from relora_operator.loop.lostpods import LostPods
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.tallies import Tallies
 from relora_operator.loop.unapplied import UnappliedSets
@@ -32,6 +33,7 @@ def gatherer(world: World) -> Gatherer:
         grants=Grants(),
         refusals=RefusalMemory(lambda: datetime(2026, 11, 1, tzinfo=UTC)),
         unapplied=UnappliedSets(),
+        lost_pods=LostPods(world.state, lambda: datetime(2026, 11, 1, tzinfo=UTC)),
         tallies=Tallies(world.state),
         operator_namespace="relora-system",
     )

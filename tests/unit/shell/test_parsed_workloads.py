@@ -56,17 +56,6 @@ def test_a_running_job() -> None:
     assert view.started_at == datetime(2026, 11, 1, 10, 0, 1, tzinfo=UTC)
 
 
-def test_a_job_tells_when_its_controller_last_wrote_its_status() -> None:
-    raw = job({"startTime": "2026-11-01T10:00:01Z"})
-    cast("JsonObject", raw["metadata"])["managedFields"] = [
-        {"manager": "kube-controller-manager", "subresource": "status", "time": "2026-11-01T12:00:00Z"},
-        {"manager": "queue", "subresource": "status", "time": "2026-11-01T11:00:00Z"},
-        {"manager": "relora-operator", "time": "2026-11-01T13:00:00Z"},
-    ]
-    assert parse_job(raw).view.changed_at == datetime(2026, 11, 1, 12, tzinfo=UTC)
-    assert parse_job(job()).view.changed_at is None
-
-
 def test_a_failed_job_has_its_reason_and_the_time_of_its_end() -> None:
     condition: JsonObject = {
         "type": "Failed",

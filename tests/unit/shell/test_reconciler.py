@@ -23,6 +23,7 @@ from relora_operator.loop.execute import Executor
 from relora_operator.loop.gather import Gatherer
 from relora_operator.loop.grants import Grants
 from relora_operator.loop.live import LiveReader
+from relora_operator.loop.lostpods import LostPods
 from relora_operator.loop.reconcile import Reconciler
 from relora_operator.loop.refusals import RefusalMemory
 from relora_operator.loop.tallies import Tallies
@@ -63,6 +64,7 @@ class Loop:
                 grants=self.grants,
                 refusals=self.refusals,
                 unapplied=UnappliedSets(),
+                lost_pods=LostPods(world.state, lambda: NOW),
                 tallies=Tallies(world.state),
                 operator_namespace="relora-system",
             ),
