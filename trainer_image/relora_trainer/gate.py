@@ -13,6 +13,7 @@ from scipy.stats import binomtest, norm, t
 from relora_contract.readaptation import STEPS, Strategy
 from relora_contract.report import GateEvidence, MetricValue, Verdict
 from relora_contract.task import Gate, Metric
+from relora_trainer.datasets import MAX_GATE_ITEMS
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError
 from relora_trainer.macro_f1 import check_macro_f1_sample, macro_f1, macro_f1_test
@@ -102,15 +103,22 @@ def power_warnings(gates: Sequence[Gate], count: int, *, strategy: Strategy) -> 
         if count < unchanged:
             warnings.append(
                 f"{count} test examples are too few for maxRegression {gate.max_regression}: even an adapter that "
-                f"answers each as the old one did needs {unchanged} to pass; about {needed} give a power of 80%"
+                f"answers each as the old one did needs {unchanged} to pass; {_enough(needed)}"
             )
         elif count < needed:
             power = float(norm.cdf(margin * math.sqrt(count / EXPECTED_DISCORDANCE) - norm.isf(level)))
             warnings.append(
                 f"{count} test examples are few for maxRegression {gate.max_regression}: an adapter as good as the old "
-                f"one passes with a probability of about {power:.0%}; about {needed} examples give 80%"
+                f"one passes with a probability of about {power:.0%}; {_enough(needed)}"
             )
     return warnings
+
+
+def _enough(needed: int) -> str:
+    """Tell what gives a power of 80%: more examples, unless a gate does not read so many."""
+    if needed <= MAX_GATE_ITEMS:
+        return f"about {needed} examples give a power of 80%"
+    return f"a power of 80% would take {needed}, of which a gate reads {MAX_GATE_ITEMS}: allow a wider margin"
 
 
 def _judge_one(

@@ -259,10 +259,11 @@ def test_a_reference_of_other_examples_tokens_or_labels_is_refused(reference: li
 def test_a_margin_too_narrow_for_the_test_set_is_warned_about() -> None:
     (warning,) = power_warnings([gate(margin="0.005")], 5000, strategy=Strategy.RELORA)
     assert "5000 test examples are few for maxRegression 0.005" in warning
+    assert "of which a gate reads 5000: allow a wider margin" in warning
     (warning,) = power_warnings([gate(margin="0.02")], 247, strategy=Strategy.RELORA)
     assert "passes with a probability of about" in warning
     (warning,) = power_warnings([gate(margin="0.02")], 246, strategy=Strategy.RELORA)
-    assert "as the old one did needs 247 to pass; about 1545 give a power of 80%" in warning
+    assert "as the old one did needs 247 to pass; about 1545 examples give a power of 80%" in warning
     for count, verdict in ((247, Verdict.PASSED), (246, Verdict.INCONCLUSIVE)):
         same = outcomes([True] * count)
         assert judge([gate(margin="0.02")], same, same, strategy=Strategy.RELORA)[0] is verdict
