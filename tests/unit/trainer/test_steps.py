@@ -17,7 +17,6 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.exitcodes import ExitCode
 from relora_contract.report import SplitUse, StepOutcome, Verdict
-from relora_contract.serving import Engine
 from relora_trainer.outcomes import Outcome
 from relora_trainer.ports import StopSignal
 from relora_trainer.search import Observation
@@ -339,34 +338,6 @@ def test_a_generative_task_is_trained_and_gated_by_its_answers(laptop: Laptop) -
     assert [value.metric for value in reports[0].quality] == ["ExactMatch", "Loss"]
 
 
-def test_an_adapter_that_the_engine_cannot_load_is_refused_before_a_base_is_fetched(laptop: Laptop) -> None:
-    config = laptop.root / "adapter" / "adapter_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"modules_to_save": ["lm_head"]}))
-    laptop.engine = Engine.VLLM
-    ended = laptop.run(readaptation={"strategy": "PortLLM"})
-    assert ended.exit_code is ExitCode.CONFIGURATION
-    assert "set engine: PEFT in the AdapterServer" in (ended.notification.message or "")
-    assert not (laptop.root / "work" / "bases").exists()
-
-
-def test_an_example_for_training_that_cannot_be_cut_is_found_before_anything_is_measured(laptop: Laptop) -> None:
-    rows = [{"text": "abc", "label": "low", "head": "a" * size} for size in (1, 40)]
-    (laptop.root / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name in ("validation", "test"):
-        path = laptop.root / f"{name}.jsonl"
-        path.write_text(path.read_text().replace("{", '{"head": "a", '))
-    task = run_file(laptop.root)["task"]
-    assert isinstance(task, dict)
-
-    ended = laptop.run(
-        task=task | {"promptTemplate": "{head}{text}:"}, gates=[{"metric": "Accuracy", "threshold": "1"}]
-    )
-
-    assert ended.exit_code is ExitCode.DATA
-    assert "leaves no room for the text of example" in (ended.notification.message or "")
-    assert not list((laptop.root / "store").rglob("port.json"))
-
-
 def test_a_fingerprint_needs_no_more_room_than_the_examples(laptop: Laptop) -> None:
     fields = [f"f{index}" for index in range(6)]
     for name in ("train", "validation", "test"):
@@ -380,32 +351,3 @@ def test_a_fingerprint_needs_no_more_room_than_the_examples(laptop: Laptop) -> N
     ended = laptop.run(task=task | {"promptTemplate": template}, readaptation={"strategy": "PortLLM"})
 
     assert ended.exit_code is ExitCode.DONE, ended.notification.message
-
-
-@pytest.mark.parametrize(
-    ("break_it", "exit_code"),
-    {
-        "label outside choices": (
-            lambda root: (root / "test.jsonl").write_text('{"text": "abc", "label": "mid"}\n'),
-            ExitCode.DATA,
-        ),
-        "missing dataset": (lambda root: (root / "train.jsonl").unlink(), ExitCode.CONFIGURATION),
-        "pickle in the adapter": (
-            lambda root: (root / "adapter" / "adapter_model.bin").write_bytes(b"x"),
-            ExitCode.INTEGRITY,
-        ),
-        "code in the adapter": (lambda root: (root / "adapter" / "model.py").write_text(""), ExitCode.INTEGRITY),
-        "another tokenizer": (
-            lambda root: (root / "r2" / "tokenizer.json").write_text(
-                (root / "r2" / "tokenizer.json").read_text().replace('"z"', '"Z"')
-            ),
-            ExitCode.INCOMPATIBLE,
-        ),
-    }.values(),
-)
-def test_bad_input_ends_port_with_its_exit_code(
-    laptop: Laptop, break_it: Callable[[Path], object], exit_code: ExitCode
-) -> None:
-    break_it(laptop.root)
-    assert laptop.exit_code() is exit_code
-    assert not list((laptop.root / "store").rglob("port.json"))
