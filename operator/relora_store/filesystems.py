@@ -64,15 +64,13 @@ class Filesystems:
         return self._opened[mount]
 
     def _connect(self, mount: CredentialMount | None) -> "S3Connection":
-        read = partial(read_credentials, mount, self._environ)
-        read()  # what is wrong with them is told before the library is imported
         # s3fs takes over a second to import, which steps that only read a folder or a stored report need not wait for.
         try:
-            from relora_store.s3_connection import connect  # noqa: PLC0415 - see above
+            from relora_store.s3_connection import S3Connection  # noqa: PLC0415 - see above
         except ModuleNotFoundError as error:
             raise ConfigurationError(f"s3:// needs the package {error.name}: install relora[store]") from error
 
-        return connect(read)
+        return S3Connection(partial(read_credentials, mount, self._environ))
 
 
 def longest_match(credentials: Sequence[CredentialMount], uri: str) -> CredentialMount | None:

@@ -29,17 +29,20 @@ class S3Connection:
     A Secret may be replaced while a step runs for hours, and a session token runs out. Where credentials are refused
     they are read again, and if they are others now, the call is made with those.
 
+    Addressing is path-style. Nothing is sent before the first call.
+
     Attributes:
-        filesystem: The library's, with the credentials that were read last.
+        read: Returns the credentials of the moment.
         pool: The threads.
+        filesystem: The library's, with the credentials that were read last.
     """
 
-    credentials: Credentials
     read: Callable[[], Credentials]
     pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(CONNECTIONS, "s3"))
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
+        self.credentials = self.read()
         self.filesystem = _filesystem(self.credentials)
 
     def objects(self, bucket: str, prefix: str, retry: Retry) -> S3Objects:
@@ -70,15 +73,6 @@ class S3Connection:
             if self.filesystem is used and (found := self.read()) != self.credentials:
                 self.credentials, self.filesystem = found, _filesystem(found)
             return self.filesystem is not used
-
-
-def connect(read: Callable[[], Credentials]) -> S3Connection:
-    """Return a connection with path-style addressing. Nothing is sent yet.
-
-    Args:
-        read: Returns the credentials of the moment.
-    """
-    return S3Connection(read(), read)
 
 
 def _perhaps_expired(error: Exception) -> bool:

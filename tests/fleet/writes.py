@@ -55,8 +55,9 @@ def _write(world: World, action: WriteStatus | CreateJob | DeleteJob | SetJobTtl
         case ApplyServingSet():
             target = (action.namespace, action.name)
             done = not world.denies_sets and _apply(world, action)
-            world.unapplied = {other: digest for other, digest in world.unapplied.items() if other != target}
-            world.unapplied |= {} if done else {target: action.digest}
+            world.unapplied.pop(target, None)
+            if not done:
+                world.unapplied[target] = action.digest
             return done
     job = world.jobs.get((action.namespace, action.name))
     if job is None or job.view.uid != action.uid:

@@ -6,12 +6,12 @@ from datetime import datetime
 from relora_contract.api.binding import AdapterBinding, AdapterBindingStatus, BindingConditionType, CurrentPair
 from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.actions import Action, CreateJob, Plan, WriteStatus
-from relora_operator.core.attempts import active, jobs_of
+from relora_operator.core.attempts import jobs_of
 from relora_operator.core.binding_conditions import Outlook, conditions
 from relora_operator.core.brakes import brake_of
 from relora_operator.core.candidate import gave_way, promoted, remembered
 from relora_operator.core.choice import choose, unapproved_release, upgrade_target
-from relora_operator.core.cleanup import ends, expiries
+from relora_operator.core.cleanup import ends, expiries, settlement
 from relora_operator.core.conditions import merged, transitions
 from relora_operator.core.lineage import Chain, chain
 from relora_operator.core.membership import binding_key
@@ -144,12 +144,7 @@ def _job_actions(snapshot: BindingSnapshot, status: AdapterBindingStatus, follow
     if candidate is not None:
         mine = jobs_of(candidate, snapshot.jobs, kind="readaptation", gates_digest=candidate.gates_digest)
         unneeded = mine.others
-        recorded = snapshot.binding.status.candidate
-        own = [job for job in (mine.current, mine.report) if job is not None]
-        if candidate.end_time is not None:  # also when an earlier look failed to delete what did not start in time
-            yield from ends(own)
-        if recorded is not None and not active(candidate) and recorded == candidate:
-            yield from expiries(own)
+        yield from settlement(mine, candidate, stored=snapshot.binding.status.candidate == candidate)
     yield from ends(unneeded)
     yield from expiries(unneeded)
     if following.create is not None:

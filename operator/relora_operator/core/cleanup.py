@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from relora_contract.api.attempts import Attempts
 from relora_operator.core.actions import DeleteJob, SetJobTtl
+from relora_operator.core.attempts import JobsOfRequest, active
 from relora_operator.core.observed import JobView
 
 SUCCESS_TTL_SECONDS = 3600
@@ -25,3 +27,16 @@ def expiries(recorded: Iterable[JobView]) -> Iterator[SetJobTtl]:
         if not job.live and not job.has_ttl and not job.deleting:
             seconds = SUCCESS_TTL_SECONDS if job.complete else FAILURE_TTL_SECONDS
             yield SetJobTtl(namespace=job.namespace, name=job.name, uid=job.uid, seconds=seconds)
+
+
+def settlement(mine: JobsOfRequest, record: Attempts, *, stored: bool) -> Iterator[DeleteJob | SetJobTtl]:
+    """Yield what becomes of the Jobs of a record's last attempt once that has ended.
+
+    What did not start in time is deleted, also when an earlier look failed to do so. The times to live wait until the
+    record is `stored` as it is: without its Jobs it could not be made again.
+    """
+    own = [job for job in (mine.current, mine.report) if job is not None]
+    if record.end_time is not None:
+        yield from ends(own)
+    if stored and not active(record):
+        yield from expiries(own)

@@ -21,7 +21,7 @@ from relora_operator.core.attempts import (
     retry_request,
     started,
 )
-from relora_operator.core.cleanup import ends, expiries
+from relora_operator.core.cleanup import ends, expiries, settlement
 from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.observed import JobView
 from relora_operator.core.reasons import Reason
@@ -205,10 +205,6 @@ def _cleanup(
     for record in records:
         mine = jobs_of(record, unneeded, kind="delta")
         unneeded = list(mine.others)
-        own = [job for job in (mine.current, mine.report) if job is not None]
-        if record.end_time is not None:  # also when an earlier look failed to delete what did not start in time
-            yield from ends(own)
-        if not active(record) and record in release.status.deltas:
-            yield from expiries(own)
+        yield from settlement(mine, record, stored=record in release.status.deltas)
     yield from ends(unneeded)
     yield from expiries(unneeded)
