@@ -8,6 +8,8 @@ class ExitCode(IntEnum):
 
     DONE = 0
     """The report is stored; its outcome and verdict say the rest."""
+    UNEXPECTED = 1
+    """A fault of the trainer or of one of its libraries; the step's log has the traceback."""
     CONFIGURATION = 42
     """The request cannot be carried out as written."""
     DATA = 43

@@ -193,7 +193,12 @@ class StepReport(Model):
     )
     warnings: list[str] = Field(default_factory=list)
     seconds: Seconds = Field(default_factory=Seconds)
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: int = Field(default=0, description="Of the step's process.")
+    accelerator_peak_memory_bytes: int = Field(default=0, description="Of the accelerator; 0 where there was none.")
+    machine: dict[str, str] = Field(
+        default_factory=dict,
+        description="Where the step computed: device, precision, attention; on a CPU the number of threads.",
+    )
     versions: dict[str, str] = Field(default_factory=dict)
     start_time: Timestamp
     end_time: Timestamp

@@ -7,10 +7,13 @@ no plain form.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from peft import LoraConfig
@@ -50,8 +53,8 @@ class LoraSettings(BaseModel):
     exclude_modules: list[str] | str | None = None
     layers_to_transform: list[int] | int | None = None
     layers_pattern: list[str] | str | None = None
-    rank_pattern: dict[str, int] = Field(default_factory=dict)
-    alpha_pattern: dict[str, float] = Field(default_factory=dict)
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=4096)]] = Field(default_factory=dict)
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
     def rank(self, module: str) -> int:
         """Return r of a module, as PEFT chooses it."""
@@ -63,8 +66,8 @@ class LoraSettings(BaseModel):
         rank = self.rank(module)
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
-    def targets(self, linear_modules: Mapping[str, tuple[int, int]]) -> set[str]:
-        """Return the linear modules of a base that PEFT would adapt."""
+    def targets(self, linear_modules: Iterable[str]) -> set[str]:
+        """Return those of some linear modules that PEFT would adapt."""
         if isinstance(self.target_modules, str) and self.target_modules.lower() == "all-linear":
             return set(linear_modules)
         config = LoraConfig(
@@ -143,7 +146,13 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]], cl
     """
     settings = _settings(read_config(folder), is_classifier=bool(classes))
     entries = dict(open_tensors(folder / WEIGHTS, max_header_bytes=Content.ADAPTER.header_limit).tensors)
-    modules = sorted(settings.targets(linear_modules))
+    others = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in entries if ".lora_" in name}
+    with _applying_patterns():
+        modules = sorted(settings.targets(linear_modules))
+        outside = settings.targets(others - linear_modules.keys())
+        ranks = {module: settings.rank(module) for module in modules}
+        for module in modules:
+            settings.scaling(module)
     if not modules:
         raise IncompatibleError(
             f"the base has none of the adapter's target modules {settings.target_modules}; "
@@ -153,14 +162,14 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]], cl
     dtypes: set[torch.dtype] = set()
     for module in modules:
         rows, columns = linear_modules[module]
-        rank = settings.rank(module)
+        rank = ranks[module]
         a = _take(entries, f"{PREFIX}{module}.lora_A.weight", (rank, columns))
         b = _take(entries, f"{PREFIX}{module}.lora_B.weight", (rows, rank))
         dtypes |= {a.dtype, b.dtype}
         magnitude = _take(entries, f"{PREFIX}{module}.{MAGNITUDE}", (rows,)).float() if settings.use_dora else None
         stored[module] = Factors(a.float(), b.float(), magnitude)
     head = _take_head(entries) if classes else None
-    check_nothing_else(entries)
+    check_nothing_else(entries, outside)
     if len(dtypes) > 1:
         raise IntegrityError("the adapter mixes precisions; store it in one")
     if head is not None:
@@ -233,6 +242,14 @@ def _settings(config: Mapping[str, object], *, is_classifier: bool) -> LoraSetti
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise IntegrityError(f"{CONFIG}: {field}: {first['msg']}") from error
+
+
+@contextmanager
+def _applying_patterns() -> Iterator[None]:
+    try:
+        yield
+    except (re.error, ValueError) as error:
+        raise IntegrityError(f"{CONFIG}: PEFT cannot apply its targets and patterns: {error}") from error
 
 
 def _take(entries: dict[str, TensorEntry], name: str, shape: tuple[int, ...]) -> Tensor:

@@ -16,9 +16,9 @@ TASKS = {TaskKind.CAUSAL_LM: "CAUSAL_LM", TaskKind.SEQUENCE_CLASSIFICATION: "SEQ
 """PEFT's `task_type` of an adapter for each kind of task."""
 REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
-INITS = (True, False, "gaussian", "eva", "orthogonal")
-"""Initializations that leave the base's weights as they are. Others (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ) change them,
-so that the adapter is wrong on the released base unless it was converted when it was saved."""
+INITS = (True, False, "gaussian", "eva", "orthogonal", "mica")
+"""Initializations that leave the base's weights as they are. Others (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ)
+change them, so that the adapter is wrong on the released base unless it was converted when it was saved."""
 
 METADATA = frozenset(
     {
@@ -62,6 +62,7 @@ INERT_WITHOUT_THEIR_SWITCH = frozenset(
         "megatron_core",
         "qalora_group_size",
         "runtime_config",
+        "velora_config",
     }
 )
 """Fields that hold defaults, or take part in training only. What `bias` trained is told by the tensors: none where the
@@ -81,6 +82,15 @@ REASONS: Mapping[str, str] = {
     "trainable_token_indices": "trained token embeddings are not part of a plain LoRA adapter; train without them",
     "alora_invocation_tokens": "activated LoRA depends on tokens of the prompt, which the serving engine does not look "
     "at; train a plain LoRA adapter",
+    "arrow_config": "Arrow routes each token between adapters; carry those over one by one",
+    "kasa_config": "KaSA changes the base's weights and puts a diagonal between its factors; train a plain "
+    "LoRA adapter",
+    "megatron_config": "the layers of Megatron are split over devices; train the adapter on the base as transformers "
+    "loads it",
+    "monteclora_config": "MonteCLoRA draws its weights at random; train a plain LoRA adapter",
+    "use_bdlora": "the factors of BD-LoRA are block-diagonal, and fused or trained they are not; train a plain LoRA "
+    "adapter",
+    "use_qalora": "QA-LoRA pools the inputs of its layers; train a plain LoRA adapter",
 }
 
 TENSORS: Mapping[str, str] = {
@@ -173,7 +183,7 @@ def check_supported(config: Mapping[str, object], *, is_classifier: bool = False
         )
     _check_task(config, is_classifier=is_classifier)
     init = config.get("init_lora_weights", True)
-    if init not in INITS:
+    if (init.lower() if isinstance(init, str) else init) not in INITS:
         raise IncompatibleError(
             f"the adapter was initialised with {init!r}, which changes the base's weights; save it again with "
             "path_initial_model_for_weight_conversion"
@@ -205,8 +215,12 @@ def _check_task(config: Mapping[str, object], *, is_classifier: bool) -> None:
         )
 
 
-def check_nothing_else(names: Iterable[str]) -> None:
+def check_nothing_else(names: Iterable[str], targeted: Iterable[str] = ()) -> None:
     """Check the tensors of an adapter that do not belong to a linear module which it adapts.
+
+    Args:
+        names: Of the tensors.
+        targeted: The modules of these tensors that the adapter's configuration names as its targets.
 
     Raises:
         IncompatibleError: A tensor is of a kind that is not carried over.
@@ -217,6 +231,11 @@ def check_nothing_else(names: Iterable[str]) -> None:
         for pattern, reason in TENSORS.items():
             if re.search(pattern, name):
                 raise IncompatibleError(f"{name}: {reason}")
+    if outside := sorted(targeted):
+        raise IncompatibleError(
+            f"{outside[0]} is no linear module of the decoder blocks, and LoRA on other modules is not carried over; "
+            "leave it out of target_modules"
+        )
     if left:
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         raise IntegrityError(

@@ -22,6 +22,11 @@ BARE_STACKS: Mapping[str, str] = {
 TRANSPOSED_MODELS = frozenset({"gpt2", "openai-gpt"})
 """Architectures of Conv1D layers, which store their weights as `(in, out)`."""
 EXPERTS = re.compile(r"(^|[._])experts\.")
+BUFFER = re.compile(r".*\.(rotary_emb\.inv_freq|(attn|attention)\.masked_bias)")
+"""Buffers that libraries once stored with the weights, and today's compute: no part of an architecture."""
+CAUSAL_MASK = re.compile(r".*\.(attn|attention)\.bias")
+CAUSAL_MASK_DIMENSIONS = 4
+"""As `BUFFER`, by its shape `(1, 1, positions, positions)`: a bias of that name has one dimension."""
 MATRIX = 2
 SHOWN_DIFFERENCES = 5
 
@@ -62,7 +67,7 @@ class BaseWeights:
         """The tensors of each decoder block, in order, as the model names them; not embeddings, norm and head."""
         found: dict[tuple[str, int], dict[str, TensorEntry]] = {}
         for name, entry in self.tensors.items():
-            if match := BLOCK.fullmatch(name):
+            if (match := BLOCK.fullmatch(name)) and not _is_buffer(name, entry):
                 stack, index = BARE_STACKS.get(match["stack"], match["stack"]), int(match["index"])
                 found.setdefault((stack, index), {})[f"{stack}.{index}.{match['rest']}"] = entry
         return dict(sorted(found.items()))
@@ -91,12 +96,28 @@ def open_base(folder: Path) -> BaseWeights:
     """Open the weights of a base folder.
 
     Raises:
+        IncompatibleError: The weights are quantised, or the model reads images too.
         IntegrityError: A file is missing or damaged.
     """
     config = read_json(folder / "config.json")
+    if config.get("quantization_config"):
+        raise IncompatibleError(
+            "the base is quantised (quantization_config of config.json), and a delta is taken of weights in floating "
+            "point: release it in bfloat16, and let the serving engine quantise"
+        )
     if config.get("transformers_weights") is not None:
         raise IntegrityError("config.json names another file of weights by transformers_weights: remove it")
+    if config.get("vision_config"):
+        raise IncompatibleError(
+            "the base reads images too (vision_config of config.json), and only models of text are carried over: "
+            "release its language model on its own"
+        )
     return BaseWeights(open_model(folder), config.get("model_type") in TRANSPOSED_MODELS)
+
+
+def _is_buffer(name: str, entry: TensorEntry) -> bool:
+    is_mask = CAUSAL_MASK.fullmatch(name) and len(entry.shape) == CAUSAL_MASK_DIMENSIONS
+    return bool(is_mask or BUFFER.fullmatch(name))
 
 
 def check_same_blocks(old: BaseWeights, new: BaseWeights) -> None:

@@ -8,6 +8,8 @@ from transformers import PreTrainedTokenizerBase
 from relora_trainer.errors import ConfigurationError
 
 ANSWER = "answer"
+DATE = "01 Jan 2026"
+"""What Llama's templates get for today's date: every step must read the same prompts, whenever it runs."""
 
 
 def chat_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]], *, answered: bool = False) -> str:
@@ -21,7 +23,10 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, s
             "task.messages needs a base with a chat template, and its tokenizer has none: use task.promptTemplate"
         )
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=not answered))
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=not answered, date_string=DATE
+        )
+        return str(text)
     except TemplateError as error:
         raise ConfigurationError(f"task.messages: the base's chat template refuses them: {error}") from error
 

@@ -52,13 +52,20 @@ def step(
     """Carry out one step of a request.
 
     A step whose report is stored ends at once. An interrupted one continues where it stopped. Exit codes: 0 done,
-    42 configuration, 43 data, 44 non-finite, 45 integrity, 46 incompatible base, 75 temporary, 143 stopped.
+    1 a fault of the trainer, 42 configuration, 43 data, 44 non-finite, 45 integrity, 46 incompatible base,
+    75 temporary, 143 stopped.
     """
     _log_to_stderr()
     stop = StopSignal()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     parsed = _request_or_exit(request, name, termination_log)
-    _finish(_execute(name, parsed, work, LoggedProgress(), stop), termination_log)
+    try:
+        end = _execute(name, parsed, work, LoggedProgress(), stop)
+    except Exception as error:  # the operator is told of any, by its type: its text may hold data
+        LOG.exception("step %s", name)
+        fault = f"{type(error).__name__}, a fault of the trainer or of a library: see the log of the container {name}"
+        end = failed(name, digest_of(parsed), ExitCode.UNEXPECTED, fault)
+    _finish(end, termination_log)
 
 
 @app.command()

@@ -28,21 +28,20 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from relora_trainer.batching import TRAINING_TOKENS, BatchPlan, runs
+from relora_trainer.accumulation import accumulate
+from relora_trainer.batching import TRAINING_COST, BatchPlan
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
 from relora_trainer.fusion import Fusion
 from relora_trainer.items import ItemSet
 from relora_trainer.lora import DoraLinear
-from relora_trainer.scoring import Batch, collate, completion_nll
+from relora_trainer.scoring import Batch, completion_nll
 from relora_trainer.search import Box
 
 LEARNING_RATE = 0.1
 BATCH_SIZE = 32
 MICRO_BATCH = 16
 MAX_PASSES = 3
-TRAINING_COST = 2.5
-"""Cost of a forward and a backward pass against a forward pass alone."""
 
 
 def affordable_passes(probes: float) -> int:
@@ -163,21 +162,14 @@ class CoefficientFit:
         Raises:
             NonFiniteError: The loss or its gradient is NaN or infinite.
         """
-        chosen = [self._items.items[index] for index in self._plan.batch(self.step_count)]
-        sequences = [(item.prompt, self._items.completion(item)) for item in chosen]
-        tokens = sum(len(completion) for _, completion in sequences)
+        batch = self._plan.batch(self.step_count)
         self._optimizer.zero_grad()
-        total = 0.0
-        for part in runs([self._items.length(item) for item in chosen], MICRO_BATCH, TRAINING_TOKENS):
-            batch = collate(sequences[part], self._device)
-            loss = self._mixture.loss(batch, self._values) / tokens
-            loss.backward()
-            total += float(loss.detach())
+        loss = accumulate(self._items, batch, self._loss, micro_batch_size=MICRO_BATCH, device=self._device)
         gradient = self._values.grad
-        if gradient is None or not (math.isfinite(total) and bool(gradient.isfinite().all())):
+        if gradient is None or not (math.isfinite(loss) and bool(gradient.isfinite().all())):
             raise NonFiniteError(
-                f"step {self.step_count} of the fit of the coefficients: the loss is {total} or its gradient is not "
-                f"finite; the batch of {len(chosen)} examples begins with {chosen[0].key[:12]}"
+                f"step {self.step_count} of the fit of the coefficients: the loss is {loss} or its gradient is not "
+                f"finite; the batch of {len(batch)} examples begins with {self._items.items[batch[0]].key[:12]}"
             )
         for group in self._optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - self.step_count / self.total_steps)
@@ -185,7 +177,10 @@ class CoefficientFit:
         with torch.no_grad():
             self._values.clamp_(self._low, self._high)
         self.step_count += 1
-        return total
+        return loss
+
+    def _loss(self, batch: Batch) -> Tensor:
+        return self._mixture.loss(batch, self._values)
 
     def run(self, *, clock: Callable[[], float], after_step: Callable[[float], None]) -> None:
         """Make the steps that are left.

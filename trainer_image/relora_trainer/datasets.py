@@ -5,15 +5,20 @@ The parts are chosen by the hash of each example's content, so that they do not 
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from relora_contract.task import Task
+from relora_store.sizes import human_size
 from relora_trainer.errors import DataError
 from relora_trainer.prompts import Prompt, Prompts
 
+MAX_FILE_BYTES = 1024**3
+MAX_EXAMPLES = 1_000_000
+"""Of a file: what its examples take of a step's memory is bounded. A few thousand of them make an adapter."""
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_MONITOR_ITEMS = 512
 MAX_GATE_ITEMS = 5_000
@@ -50,13 +55,22 @@ def read_examples(path: Path, task: Task) -> tuple[Example, ...]:
     """Read one JSON object a line, or one row of a `.parquet` file; equal examples count once.
 
     Raises:
-        DataError: A line is not a JSON object, lacks a field, or has a label outside `task.choices`; there is none.
-            The message names the file and the line or row, never the text.
+        DataError: A line is not a JSON object, lacks a field, or has a label outside `task.choices`; there is none; or
+            the file is too large. The message names the file and the line or row, never the text.
     """
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise DataError(
+            f"{path.name} has {human_size(size)}, and a file of a dataset may have {human_size(MAX_FILE_BYTES)}: give "
+            "a sample of it"
+        )
     prompts = Prompts(task)
     labels = {choice: index for index, choice in enumerate(task.choices or ())}
     fields = prompts.fields | {task.completion_field}
-    examples = [_example(where, record, prompts, task, labels) for where, record in _records(path, fields)]
+    records = itertools.islice(_records(path, fields), MAX_EXAMPLES + 1)
+    examples = [_example(where, record, prompts, task, labels) for where, record in records]
+    if len(examples) > MAX_EXAMPLES:
+        raise DataError(f"{path.name} holds more than {MAX_EXAMPLES:,} examples: give a sample of them")
     if not examples:
         raise DataError(f"{path.name} holds no example")
     return tuple({example.key: example for example in examples}.values())

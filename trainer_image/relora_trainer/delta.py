@@ -200,7 +200,9 @@ class _Pairs:
         """Return Π_r of a module's delta, on the CPU, and ‖W‖_F of its old weight."""
         stored, weight_norm = self._difference(name, old.entry, new.entry)
         if stored is None:
-            return project(torch.zeros(old.shape), self._rank, name=name), weight_norm
+            rows, columns = old.shape
+            nothing = Factors(torch.zeros(0, columns), torch.zeros(rows, 0))
+            return Projection(nothing, torch.zeros(0), 0.0), weight_norm
         delta = stored.T if old.transposed else stored
         found = project(delta, self._rank, name=name, iterate_in=self._placement.dtype)
         factors = Factors(found.factors.a.cpu(), found.factors.b.cpu())

@@ -3,6 +3,7 @@
 Nothing here imports torch: a step that finds its report stored, or has nothing to do, ends within a second.
 """
 
+import errno
 import importlib
 import logging
 import platform
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
+
+from safetensors import SafetensorError
 
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.digests import model_digest
@@ -184,6 +187,9 @@ def execute(
         except RuntimeError as error:
             _check_device_memory(error)
             raise
+        except (OSError, SafetensorError) as error:
+            _check_disk(error)
+            raise
         except StoppedError as error:
             if not checkpoints.store():
                 raise TemporaryError("stopped by SIGTERM, and the store did not take the last checkpoint") from error
@@ -196,6 +202,7 @@ def execute(
             outcome=StepOutcome.SUCCEEDED,
             seconds=stopwatch.seconds(),
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            **_where(),
             versions=versions(),
             start_time=timestamp(start),
             end_time=timestamp(clock.now()),
@@ -206,6 +213,28 @@ def execute(
         return replace(ended(stored), page=keep_page(request, {**standing, step: stored}, store))
     except (TrainerError, StoreError) as error:
         return failed(step, digest, error.exit_code, str(error))
+
+
+def _check_disk(error: OSError | SafetensorError) -> None:
+    """Raise what the user can act on, when the step ended because its volume was full.
+
+    Raises:
+        TemporaryError: It was.
+    """
+    # Python says it by a number, safetensors in its text.
+    if f"os error {errno.ENOSPC}" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        raise TemporaryError(
+            "the volume that the steps share is full: raise scratchSizeLimit of the TrainerProfile"
+        ) from error
+
+
+def _where() -> dict[str, Any]:
+    """Return what a report tells of the device that a step has computed on."""
+    from relora_trainer.hardware import described, peak_memory  # noqa: PLC0415 - the step has imported torch
+    from relora_trainer.placement import choose_placement  # noqa: PLC0415 - as above
+
+    placement = choose_placement()
+    return {"machine": described(placement), "accelerator_peak_memory_bytes": peak_memory(placement.device)}
 
 
 def _check_device_memory(error: RuntimeError) -> None:

@@ -13,7 +13,7 @@ MAGNITUDE = "lora_magnitude_vector"
 class Factors:
     """A low-rank update ΔW = B·A of one weight of shape `(out, in)`.
 
-    Any scaling is folded in: what is multiplied is what is added to the weight.
+    Canonical factors have their scaling folded in: what is multiplied is what is added to the weight.
 
     Attributes:
         a: `(r, in)`, PEFT's `lora_A`.

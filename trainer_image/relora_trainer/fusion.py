@@ -17,6 +17,9 @@ from torch import Tensor
 from relora_trainer.dora import RowScale, row_gain
 from relora_trainer.factors import Factors
 
+VANISHED = 1e-12
+"""A singular value below this share of the largest is rounding of a zero."""
+
 Weights = Callable[[str], tuple[Tensor, Tensor]]
 """Returns W and W′ of a module, `(out, in)` each, in any precision."""
 
@@ -50,12 +53,19 @@ class ModuleFusion:
         return Factors((self.q_a.double() @ self.r_a).T.float(), (self.q_b.double() @ self.r_b).float())
 
     def candidate(self, alpha: float, beta: float) -> Factors:
-        """Return α·Π_r(ΔΘ) + β·ΔΘ_i as the best rank-r approximation, in balanced float32 factors with magnitude."""
+        """Return α·Π_r(ΔΘ) + β·ΔΘ_i as the best rank-r approximation, in balanced float32 factors with magnitude.
+
+        Where the sum has a lower rank, and be it zero, the rest of A has rows of norm 1/√in and the rest of B is zero,
+        as a new adapter begins: with both at zero no gradient would ever move them.
+        """
         coefficients = self.r_b.new_full((self.r_b.shape[1],), beta)
         coefficients[: self.delta_rank] = alpha
         u, s, v_t = torch.linalg.svd((self.r_b * coefficients) @ self.r_a.T, full_matrices=False)
-        root = s[: self.rank].sqrt()
-        core = (root[:, None] * v_t[: self.rank]).to(self.q_a.dtype)
+        kept = s[: self.rank]
+        is_there = kept > VANISHED * kept.max()
+        root = kept.sqrt() * is_there
+        scale = torch.where(is_there, root, self.q_a.shape[0] ** -0.5)
+        core = (scale[:, None] * v_t[: self.rank]).to(self.q_a.dtype)
         b = self.q_b @ (u[:, : self.rank] * root).to(self.q_b.dtype)
         magnitude = self.row_scale.magnitude(core, b) if self.row_scale is not None else None
         return Factors(core @ self.q_a.T, b, magnitude).padded(self.rank)

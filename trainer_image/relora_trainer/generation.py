@@ -13,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from relora_trainer.batching import EVALUATION_TOKENS, by_length
 from relora_trainer.items import Encoder, Item, ItemSet
+from relora_trainer.loading import most_positions
 from relora_trainer.outcomes import ANOTHER_ANSWER, Outcome
 from relora_trainer.scoring import Scorer
 
@@ -33,10 +34,11 @@ def generative_outcomes(
     Raises:
         NonFiniteError: A loss is NaN or infinite.
     """
-    nll, tokens = scorer.losses(items)
+    nll, tokens = scorer.losses(items, progress=(lambda *_: progress(0, len(items.items))) if progress else None)
     right = [False] * len(items.items)
     done = 0
-    for indices in by_length([len(item.prompt) for item in items.items], BATCH, EVALUATION_TOKENS):
+    # A token that is generated takes as much memory, in the cache, as one that is read.
+    for indices in by_length([len(item.prompt) + _bound(item) for item in items.items], BATCH, EVALUATION_TOKENS):
         chosen = [items.items[index] for index in indices]
         for index, item, answer in zip(indices, chosen, greedy_answers(model, chosen, encoder.end), strict=True):
             right[index] = answer is not None and encoder.text(answer) == encoder.text(item.completion)
@@ -51,12 +53,18 @@ def generative_outcomes(
 
 @torch.no_grad()
 def greedy_answers(model: PreTrainedModel, items: Sequence[Item], end: int) -> list[tuple[int, ...] | None]:
-    """Return the answer to each prompt without its end token, or None where none ended within its bound."""
+    """Return the answer to each prompt without its end token, or None where none ended within its bound.
+
+    No answer goes beyond the model's positions. Where those of one prompt end before the longest answer of the batch
+    may, every prompt is answered alone: it has the positions that its own length leaves.
+    """
+    positions = most_positions(model.config)
     width = max(len(item.prompt) for item in items)
     limit = max(_bound(item) for item in items)
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None:
-        limit = max(1, min(limit, positions - width))
+    if positions is not None and width + limit > positions:
+        if len(items) > 1:
+            return [answer for item in items for answer in greedy_answers(model, [item], end)]
+        limit = max(1, positions - width)
     input_ids = torch.full((len(items), width), end, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)
     for row, item in enumerate(items):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from typing_extensions import override
 
 from relora_trainer.blocks import read_json
@@ -97,9 +97,9 @@ def pooled_logits(model: PreTrainedModel, head: ClassHead, ids: Tensor, mask: Te
     return logits
 
 
-def pad_token(model: PreTrainedModel) -> int | None:
+def pad_token(config: PreTrainedConfig) -> int | None:
     """Return the token that transformers passes over when it looks for the last token of a sequence."""
-    token: int | None = model.config.get_text_config().pad_token_id
+    token: int | None = config.get_text_config().pad_token_id
     return token
 
 
@@ -140,7 +140,7 @@ def _labels(folder: Path) -> dict[int, str]:
 @torch.no_grad()
 def _check_pooling(model: PreTrainedModel, head: ClassHead) -> None:
     """Check that the model itself applies its head to the hidden state of the last token, and nothing else."""
-    tokens = [token for token in range(3) if token != pad_token(model)]
+    tokens = [token for token in range(3) if token != pad_token(model.config)]
     ids = torch.tensor([tokens], device=model.device)
     mask = torch.ones_like(ids)
     theirs = model(input_ids=ids, attention_mask=mask).logits

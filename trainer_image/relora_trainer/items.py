@@ -2,8 +2,10 @@
 
 Prompt and completion are tokenised apart: an engine tokenises the prompt and then generates. One space joins them
 unless the prompt ends in white space, and the completion ends with the end-of-sequence token, so that no choice is
-the beginning of another. In a chat the tokenizer's chat template says what joins and what ends them. A classifier
-reads the prompt alone, and its completion is the row of the right class.
+the beginning of another. It has the tokens that it has inside of a text: tokenizers that put a space before every text
+(SentencePiece) would else give it one more, which no model generates there. In a chat the tokenizer's chat template
+says what joins and what ends them. A classifier reads the prompt alone, and its completion is the row of the right
+class.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from relora_trainer.chat import chat_joint, chat_text
 from relora_trainer.datasets import Example
 from relora_trainer.errors import ConfigurationError, DataError
+
+LINE_END = "\n"
+"""What a completion is tokenised after: no tokenizer joins it with a word or with a space that follows."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,8 @@ class Encoder:
         self._is_generative = choices is None
         self._is_classifier = is_classifier
         self._pad = pad
-        self._max_length = max_length
-        self._choices = {joint: tuple(self._completion(joint + choice) for choice in choices or ()) for joint in joints}
+        self.max_length = max_length
+        self._choices = {joint: self._completions([joint + choice for choice in choices or ()]) for joint in joints}
         if is_classifier:
             self._choices = {"": tuple((row,) for row, _ in enumerate(choices or ()))}
         for tokenised in self._choices.values():
@@ -114,16 +119,19 @@ class Encoder:
             raise DataError("there are no examples to tokenise")
         joint = self._joint(examples)
         choices = self._choices[joint]
+        completions: Sequence[tuple[int, ...]] = [()] * len(examples)
+        if self._is_generative:
+            completions = self._completions([joint + example.completion for example in examples])
+        prompts = self._prompts([self._written(example, example.prompt.text) for example in examples])
         items, truncated = [], 0
-        for example in examples:
-            completion = self._completion(joint + example.completion) if self._is_generative else ()
-            room = self._max_length
+        for example, prompt, completion in zip(examples, prompts, completions, strict=True):
+            room = self.max_length
             if not self._is_classifier:
                 room -= max(map(len, choices or (completion,)))
-            prompt = self._prompt(example, example.prompt.text)
-            if len(prompt) > room:
-                prompt, truncated = self._cut(example, room), truncated + 1
-            items.append(Item(example.key, tuple(prompt), example.label, completion))
+            is_long = len(prompt) > room
+            kept = self._cut(example, room) if is_long else prompt
+            items.append(Item(example.key, tuple(kept), example.label, completion))
+            truncated += is_long
         return ItemSet(tuple(items), choices, truncated)
 
     def whole_prompt(self, example: Example) -> tuple[int, ...]:
@@ -145,25 +153,41 @@ class Encoder:
                 return prompt
             kept -= len(prompt) - room
         raise DataError(
-            f"task.maxLength {self._max_length} leaves no room for the text of example {example.key[:12]}: "
+            f"task.maxLength {self.max_length} leaves no room for the text of example {example.key[:12]}: "
             "the rest of the prompt and the longest choice or completion fill it"
         )
 
-    def _completion(self, text: str) -> tuple[int, ...]:
-        return (*self._ids(text, special=False), self.end)
+    def _completions(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Return the tokens of completions as they follow a prompt, end-of-sequence token included."""
+        if not texts:
+            return ()
+        [line_end], alone = self._ids([LINE_END]), self._ids(texts)
+        found = []
+        for own, whole in zip(alone, self._ids([LINE_END + text for text in texts]), strict=True):
+            is_apart = whole[: len(line_end)] == line_end  # not where the text begins with line ends of its own
+            found.append((*(whole[len(line_end) :] if is_apart else own), self.end))
+        return tuple(found)
 
-    def _ids(self, text: str, *, special: bool = True) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
+    def _ids(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=special)["input_ids"]
         return ids
 
     def _prompt(self, example: Example, text: str) -> list[int]:
-        if self._is_chat:
-            return self._ids(chat_text(self._tokenizer, example.prompt.messages(text)), special=False)
-        prompt = self._ids(example.prompt.around(text))
-        if self._is_classifier:  # what comes after the token that the head looks at changes nothing
-            while len(prompt) > 1 and prompt[-1] == self._pad:
-                prompt.pop()
+        [prompt] = self._prompts([self._written(example, text)])
         return prompt
+
+    def _written(self, example: Example, text: str) -> str:
+        if self._is_chat:
+            return chat_text(self._tokenizer, example.prompt.messages(text))
+        return example.prompt.around(text)
+
+    def _prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        prompts = self._ids(texts, special=not self._is_chat)
+        if self._is_classifier:  # what comes after the token that the head looks at changes nothing
+            for prompt in prompts:
+                while len(prompt) > 1 and prompt[-1] == self._pad:
+                    prompt.pop()
+        return prompts
 
     def _joint(self, examples: Sequence[Example]) -> str:
         """Return what joins prompt and completion."""

@@ -34,6 +34,12 @@ def read_configuration(base: Path) -> PreTrainedConfig:
     return found
 
 
+def most_positions(config: PreTrainedConfig) -> int | None:
+    """Return how many tokens a model reads at most; None where its configuration does not say."""
+    found: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found
+
+
 def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a base.
 

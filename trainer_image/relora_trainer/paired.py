@@ -53,3 +53,9 @@ def paired_difference(new: Sequence[float], old: Sequence[float], tokens: Sequen
     if len(new) != len(old):
         raise ValueError(f"{len(new)} and {len(old)} losses are not paired")
     return token_mean(np.subtract(new, old).tolist(), tokens)
+
+
+def is_lower(new: Sequence[float], old: Sequence[float], tokens: Sequence[int]) -> bool:
+    """Tell whether the mean loss of `new` is lower by more than one standard error of the paired difference."""
+    difference = paired_difference(new, old, tokens)
+    return -difference.value > difference.standard_error

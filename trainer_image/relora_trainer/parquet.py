@@ -25,5 +25,5 @@ def parquet_records(path: Path, fields: Collection[str]) -> Iterator[tuple[str, 
                 for record in batch.to_pylist():
                     number += 1
                     yield f"{path.name}, row {number}", record
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:  # the last one: a text that is not UTF-8
         raise DataError(f"{path.name} is damaged, or no parquet file, after row {number}") from error

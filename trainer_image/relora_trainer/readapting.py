@@ -14,7 +14,7 @@ from relora_contract.digests import hex_part
 from relora_contract.request import BaseRef
 from relora_store.errors import NotFoundError
 from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
-from relora_trainer.adapter_rules import check_engine, check_rank
+from relora_trainer.adapter_rules import check_engine, check_rank, check_supported
 from relora_trainer.baseline import baseline_of
 from relora_trainer.blocks import BaseWeights, open_base
 from relora_trainer.class_order import check_class_order
@@ -26,17 +26,26 @@ from relora_trainer.fingerprint import fingerprints
 from relora_trainer.gate import check_sample, judge, measure, power_warnings
 from relora_trainer.hardware import conditions, machine
 from relora_trainer.heads import Head
+from relora_trainer.items import Encoder
 from relora_trainer.outcomes import Outcome
 from relora_trainer.placement import choose_placement
-from relora_trainer.preflight import chat_template_warnings, check_bases, check_metrics, check_task
+from relora_trainer.preflight import check_bases, check_metrics, check_task
 from relora_trainer.records import GATE_RECORD, MONITOR_RECORD, read_outcomes, write_outcomes
 from relora_trainer.session import Session, open_session
 from relora_trainer.standing import reading_of, reference_of
+from relora_trainer.tokenizer_rules import tokenizer_warnings
 from relora_trainer.workspace import SHORT, Workspace
 
 LOG = logging.getLogger(__name__)
 SERVED_BASE = "base"
 """`base_model_name_or_path` of what is published; the server's fetcher writes the path that it serves."""
+USES = {
+    "search": "search with",
+    "monitor": "watch the training with",
+    "gate": "ask the gate about",
+    "train": "train on",
+}
+"""What each part of the dataset is for, in words."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Readapting:
         self.item = context.item
         self.workspace = Workspace(context.work, context.store)
         self.placement = choose_placement()
+        self._cuts: dict[str, str] = {}
         check_task(self.item.task)
         check_metrics(self.item.task, self.item.gates)
 
@@ -65,7 +75,11 @@ class Readapting:
         request = self.context.readaptation
         with self.context.stopwatch.part("load"):
             folder = self.workspace.adapter(self.item.adapter)
-            check_engine(read_config(folder), self.item.engine)  # before the bases, which are the large part
+            config = read_config(folder)  # what it tells is checked before the bases come, which are the large part
+            check_engine(config, self.item.engine)
+            check_supported(config, is_classifier=self.item.task.is_classification)
+        LOG.info("the dataset has %d examples to train on", len(self.parts.train))
+        with self.context.stopwatch.part("load"):
             old = self.workspace.base(request.source_base)
             new = self.workspace.base(request.target_base)
             adapter = read_adapter(folder, check_bases(old, new).linear_shapes, self.item.task.classes)
@@ -111,7 +125,7 @@ class Readapting:
         request, item = self.context.readaptation, self.item
         bases = self.workspace.base(request.source_base), self.workspace.base(request.target_base)
         power = power_warnings(item.gates, len(self.parts.gate), strategy=item.plan.strategy)
-        return [*power, *chat_template_warnings(item.task, *bases)]
+        return [*power, *tokenizer_warnings(item.task, *bases), *self._cuts.values()]
 
     def _open(self, base: BaseRef) -> Session:
         with self.context.stopwatch.part("load"):
@@ -122,22 +136,27 @@ class Readapting:
                 self.placement,
                 dropout=self.adapter.settings.lora_dropout,
                 use_dora=self.adapter.settings.use_dora,
+                check=self._check_examples if self.is_first else None,
             )
             if self.adapter.head is not None:
                 session.lora.set_head(self.adapter.head)
-            if self.is_first:
-                self._check_examples(session)
             return session
 
-    def _check_examples(self, session: Session) -> None:
-        """Tokenise what any step will use, so that an example that cannot be is found before anything is measured.
+    def _check_examples(self, encoder: Encoder) -> None:
+        """Tokenise what any step will use, so that an example that cannot be is found before a model is loaded.
 
         Raises:
             DataError: The rest of a prompt leaves no room for its text.
         """
         trains = "recover" in self.item.plan.steps
         for part in ("search", "monitor", "gate", *(("train",) if trains else ())):
-            session.encoder.encode(getattr(self.parts, part))
+            items = encoder.encode(getattr(self.parts, part))
+            if items.truncated and part not in self._cuts:
+                self._cuts[part] = (
+                    f"{items.truncated} of the {len(items.items)} examples to {USES[part]} are longer than maxLength "
+                    f"({encoder.max_length} tokens) allows: their texts were cut at the end"
+                )
+                LOG.warning("%s", self._cuts[part])
 
     def evaluate(self, session: Session, part: str, *, of: str = "candidate") -> list[Outcome]:
         """Score a part of the dataset with the factors that the session holds.

@@ -8,14 +8,13 @@ import math
 from collections.abc import Sequence
 
 from relora_contract.task import Gate, Metric
+from relora_trainer.batching import TRAINING_COST
 from relora_trainer.gate import measure
 from relora_trainer.outcomes import Outcome
 
 MONITOR_ITEMS = 128
 MONITOR_SHARE = 0.25
 """Most time that watching may take, as a share of the time that training takes."""
-TRAINING_COST = 2.5
-"""Cost of training on an example against scoring it."""
 MIN_STEPS = 2
 IN_A_ROW = 2
 

@@ -122,20 +122,26 @@ class Scorer:
     def outcomes(self, items: ItemSet, progress: Callable[[int, int], None] | None = None) -> list[Outcome]:
         """Return what the model does on each example; the prediction is the choice with the highest log-likelihood.
 
-        The log-likelihood is that of the whole choice, end of sequence included, and the prediction is exact. Most
-        examples still need one forward pass: it gives the right choice's log-likelihood and, from the same logits,
-        the first token's for all choices. As no choice is more likely than its first token, only those whose first
-        token is more likely than the best whole choice so far remain; they are scored best first. Choices of one token
-        need no more.
+        The log-likelihood is that of the whole choice, end of sequence included, and no choice is left out that could
+        be the most likely. Most examples still need one forward pass: it gives the right choice's log-likelihood and,
+        from the same logits, that of every choice's beginning: what all choices share, and one token more. As no
+        choice is more likely than its beginning, only those whose beginning is more likely than the best whole choice
+        so far remain; they are scored best first. Choices that are no longer than that need no more.
 
         Raises:
             NonFiniteError: A loss is NaN or infinite.
         """
-        first_tokens = tuple(choice[0] for choice in items.choices)
+        shared = _shared(items.choices)
+        next_tokens = tuple(choice[shared] for choice in items.choices)
         sequences = [(item.prompt, items.completion(item)) for item in items.items]
-        scored = self._log_likelihoods(sequences, first_tokens, progress)
+        scored = self._log_likelihoods(sequences, next_tokens, progress, after=shared)
         _check_finite([value for value, _ in scored], items.items)
-        is_whole = [len(choice) == 1 for choice in items.choices]
+        is_whole = [len(choice) == shared + 1 for choice in items.choices]
+
+        def alive(*_: int) -> None:
+            if progress:
+                progress(len(items.items), len(items.items))
+
         best: list[tuple[float, int]] = []
         open_choices: dict[int, list[tuple[float, int]]] = {}
         for index, (item, (value, bounds)) in enumerate(zip(items.items, scored, strict=True)):
@@ -152,7 +158,8 @@ class Scorer:
                 break
             trials = [(index, remaining[0][1]) for index, remaining in open_choices.items()]
             sequences = [(items.items[index].prompt, items.choices[choice]) for index, choice in trials]
-            for (index, choice), (value, _) in zip(trials, self._log_likelihoods(sequences, ()), strict=True):
+            tried = self._log_likelihoods(sequences, (), alive)
+            for (index, choice), (value, _) in zip(trials, tried, strict=True):
                 best[index] = max(best[index], (value, choice))
                 open_choices[index].pop(0)
         return [
@@ -163,10 +170,15 @@ class Scorer:
     def _log_likelihoods(
         self,
         sequences: Sequence[tuple[Sequence[int], Sequence[int]]],
-        first_tokens: Sequence[int],
+        next_tokens: Sequence[int],
         progress: Callable[[int, int], None] | None = None,
+        *,
+        after: int = 0,
     ) -> list[tuple[float, list[float]]]:
-        """Return per sequence the completion's log-likelihood, and log p of each of `first_tokens` after the prompt."""
+        """Return per sequence the completion's log-likelihood, and that of its beginning with each of `next_tokens`.
+
+        The beginning is the first `after` tokens of the completion; without any, it is the prompt that comes before.
+        """
         found: list[tuple[float, list[float]]] = [(0.0, [])] * len(sequences)
         done = 0
         lengths = [len(prompt) + len(tail) for prompt, tail in sequences]
@@ -176,13 +188,23 @@ class Scorer:
             chosen = log_p.gather(1, batch.targets[:, None])[:, 0].double()
             sums = chosen.new_zeros(len(indices)).index_add_(0, batch.rows, chosen)
             starts = batch.rows.diff(prepend=batch.rows.new_tensor([-1])).nonzero()[:, 0]
-            bounds = log_p[starts][:, list(first_tokens)].double()
+            bounds = log_p[starts + after][:, list(next_tokens)].double()
+            for place in range(after):
+                bounds += chosen[starts + place][:, None]
             for index, total, row in zip(indices, sums.tolist(), bounds.tolist(), strict=True):
                 found[index] = (total, row)
             done += len(indices)
             if progress:
                 progress(done, len(sequences))
         return found
+
+
+def _shared(choices: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all choices begin with; none is the beginning of another."""
+    for place, tokens in enumerate(zip(*choices, strict=False)):
+        if len(set(tokens)) > 1:
+            return place
+    return 0
 
 
 def _check_finite(values: Sequence[float], items: Sequence[Item]) -> None:

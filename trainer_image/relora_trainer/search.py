@@ -21,12 +21,13 @@ from enum import StrEnum
 
 import numpy as np
 import torch
+from botorch.exceptions.errors import ModelFittingError
 from botorch.models import SingleTaskGP
 from botorch.utils.sampling import draw_sobol_samples, manual_seed
 from torch import Tensor
 
 from relora_trainer.errors import ConfigurationError
-from relora_trainer.paired import Estimate, paired_difference, token_mean
+from relora_trainer.paired import Estimate, is_lower, paired_difference, token_mean
 from relora_trainer.surrogate import fit_surrogate, highest, most_improving, posterior
 
 PORT = (0.0, 1.0)
@@ -116,6 +117,8 @@ class Stop(StrEnum):
     """The best expected improvement is below a quarter of the paired loss difference's standard error."""
     COST = "Cost"
     """Another full probe would make the search cost more than it may, of what training is estimated to cost."""
+    UNKNOWN = "Unknown"
+    """No model can be fitted to what was observed."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,7 @@ def best(history: Sequence[Observation]) -> Observation:
 
 def is_better(new: Observation, old: Observation) -> bool:
     """Tell whether a full probe is better than another by more than one standard error of the paired difference."""
-    difference = paired_difference(new.nll, old.nll, old.tokens)
-    return -difference.value > difference.standard_error
+    return is_lower(new.nll, old.nll, old.tokens)
 
 
 class Search:
@@ -245,7 +247,10 @@ class Search:
             return Stop.RESOLVED
         full = torch.tensor([self._is_full(probe) for probe in self.history])
         with manual_seed(self.seed + len(self.history)):
-            inputs, model = self._surrogate(objective, noise)
+            try:
+                inputs, model = self._surrogate(objective, noise)
+            except ModelFittingError:  # every attempt would end so: the history and the seed are the same
+                return Stop.UNKNOWN
             choices = self._choices(inputs[full])
             point, log_improvement = most_improving(model, choices, best=objective[full].max())
             resolved = math.exp(log_improvement) < RESOLVED_SHARE * self._resolution(float(noise.min()))

@@ -8,11 +8,12 @@ from pathlib import Path
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.readaptation import Refine, Strategy
 from relora_contract.report import LearningCurve, Look
-from relora_trainer.errors import ConfigurationError
+from relora_trainer.errors import ConfigurationError, NonFiniteError
 from relora_trainer.execution import StepContext
 from relora_trainer.factor_files import read_factors
 from relora_trainer.gate import measure
 from relora_trainer.initialization import HEAD_DEVIATION, Initialization, balanced, fresh, untouched
+from relora_trainer.items import ItemSet
 from relora_trainer.learning_curve import CurveRecorder
 from relora_trainer.outcomes import Outcome
 from relora_trainer.readapting import Readapting
@@ -148,10 +149,20 @@ class StagedTuning:
         self.tuner.save(folder)
         return self.work.publish(folder, "TrainingState")
 
+    @cached_property
+    def _monitor_items(self) -> ItemSet:
+        return self.session.encoder.encode(self.work.parts.monitor[:MONITOR_ITEMS])
+
     def monitor(self) -> list[Outcome]:
-        """Score the monitor examples with the factors as they are."""
-        items = self.session.encoder.encode(self.work.parts.monitor[:MONITOR_ITEMS])
-        return self.session.outcomes(items)
+        """Score the monitor examples with the factors as they are.
+
+        Raises:
+            NonFiniteError: The loss of one is NaN or infinite.
+        """
+        try:
+            return self.session.outcomes(self._monitor_items)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"after step {self.tuner.step_count} of the training: {error}") from error
 
     def _is_ready(self, step: int) -> bool:
         if self.plan.refine is Refine.ALWAYS:

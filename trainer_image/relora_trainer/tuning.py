@@ -8,7 +8,7 @@ was not, on the same hardware with the same number of threads.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,8 +20,9 @@ from transformers import PreTrainedModel
 
 from relora_store.errors import IntegrityError as StoreIntegrityError
 from relora_store.errors import NotFoundError
+from relora_trainer.accumulation import accumulate
 from relora_trainer.anchor import Anchor
-from relora_trainer.batching import TRAINING_TOKENS, BatchPlan, runs
+from relora_trainer.batching import BatchPlan
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors, named_tensors
 from relora_trainer.hardware import machine
@@ -29,7 +30,7 @@ from relora_trainer.heads import Head
 from relora_trainer.items import ItemSet
 from relora_trainer.lora import LoraModel
 from relora_trainer.schedule import Schedule
-from relora_trainer.scoring import collate, completion_nll
+from relora_trainer.scoring import Batch, completion_nll
 from relora_trainer.tensorfile import open_tensors
 
 CLIP_NORM = 1.0
@@ -113,11 +114,6 @@ class Tuner:
         self._device = model.device
         torch.manual_seed(seed)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one pass over the training examples."""
-        return self._plan.steps_per_epoch
-
     def drift(self) -> float:
         """Return ‖Θ − Θ_init‖ over all factors."""
         return self._anchor.drift()
@@ -135,7 +131,7 @@ class Tuner:
         number = self.step_count
         batch = self._plan.batch(number)
         self._model.train()
-        loss = self._accumulate(batch)
+        loss = accumulate(self._items, batch, self._loss, micro_batch_size=self._micro_batch_size, device=self._device)
         self._anchor.add_gradient(self.schedule.anchor_at(number))
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), CLIP_NORM))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -195,30 +191,26 @@ class Tuner:
         if not same_items:
             raise IntegrityError("the training state is of a run with other examples")
         tensors = {name: entry.read() for name, entry in entries.items()}
-        self._load(tensors, fresh=step == 0)
+        if "random.cpu" not in tensors:
+            raise IntegrityError("the training state lacks random.cpu")
+        self._load(tensors)
         torch.set_rng_state(tensors["random.cpu"])
         if self._device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self._device)
         self.step_count, self.schedule = step, schedule
         return bool(state.get("machine") == self._machine())
 
-    def _accumulate(self, batch: Sequence[int]) -> float:
-        """Add the gradient of the mean loss per token over the whole batch; return that loss."""
-        chosen = [self._items.items[index] for index in batch]
-        sequences = [(item.prompt, self._items.completion(item)) for item in chosen]
-        tokens = sum(len(completion) for _, completion in sequences)
-        total = 0.0
-        for part in runs([self._items.length(item) for item in chosen], self._micro_batch_size, TRAINING_TOKENS):
-            loss = completion_nll(self._model, collate(sequences[part], self._device)).sum() / tokens
-            loss.backward()
-            total += float(loss.detach())
-        return total
+    def _loss(self, batch: Batch) -> Tensor:
+        return completion_nll(self._model, batch).sum()
 
     @torch.no_grad()
-    def _load(self, tensors: Mapping[str, Tensor], *, fresh: bool) -> None:
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
         for name, parameter in self._parameters.items():
+            # AdamW has no state of a parameter before its first gradient, which some never get: the model may leave
+            # projections of its last blocks out.
+            was_stepped = any(f"{name}.{key}" in tensors for key in ADAM_STATE)
             try:
-                values = {key: tensors[f"{name}.{key}"] for key in ("value", *(() if fresh else ADAM_STATE))}
+                values = {key: tensors[f"{name}.{key}"] for key in ("value", *(ADAM_STATE if was_stepped else ()))}
             except KeyError as error:
                 raise IntegrityError(f"the training state lacks {error.args[0]}") from error
             if any(values[key].shape != parameter.shape for key in values if key != "step"):

@@ -56,8 +56,24 @@ def test_without_delta_the_sum_is_exact_and_balanced(shape: tuple[int, int], ran
     exact = beta * old.to(torch.float64).dense()
     scale = float(exact.abs().max()) + 1e-6
     torch.testing.assert_close(fused.dense().double(), exact, atol=1e-5 * scale, rtol=0)
-    gram_a, gram_b = fused.a @ fused.a.T, fused.b.T @ fused.b
-    torch.testing.assert_close(gram_a, gram_b, atol=1e-4 * (1 + float(gram_a.abs().max())), rtol=0)
+    there = fused.b.norm(dim=0) > 0
+    a, b = fused.a[there], fused.b[:, there]
+    torch.testing.assert_close(a @ a.T, b.T @ b, atol=1e-4 * (1 + float((a @ a.T).norm())), rtol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=shapes, rank=st.integers(1, 6), stored=st.integers(0, 6), beta=st.sampled_from([0.0, 1.0]), seed=seeds)
+def test_what_vanishes_can_still_be_trained(
+    shape: tuple[int, int], rank: int, stored: int, beta: float, seed: int
+) -> None:
+    old = random_factors(shape, min(stored, rank), torch.Generator().manual_seed(seed)).padded(rank)
+    fused = prepare(old, None).candidate(0.7, beta)
+    components = min(rank, *shape)
+    gone = fused.b[:, :components].norm(dim=0) == 0
+    assert int((~gone).sum()) == (min(components, stored) if beta else 0)
+    norms = fused.a[:components][gone].norm(dim=1)
+    torch.testing.assert_close(norms, torch.full_like(norms, shape[1] ** -0.5))
+    torch.testing.assert_close(fused.dense(), beta * old.dense(), atol=1e-4, rtol=1e-4)
 
 
 @settings(max_examples=40, deadline=None)

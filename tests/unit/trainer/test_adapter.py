@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,14 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 from relora_contract.serving import Engine
 from relora_store.errors import IntegrityError as StoreIntegrityError
 from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
-from relora_trainer.adapter_rules import check_engine, check_rank
+from relora_trainer.adapter_rules import (
+    HANDLED,
+    INERT_WITHOUT_THEIR_SWITCH,
+    METADATA,
+    REASONS,
+    check_engine,
+    check_rank,
+)
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError, NonFiniteError, TrainerError
 from relora_trainer.factors import Factors
 from relora_trainer.heads import Head
@@ -213,6 +222,29 @@ def test_the_stored_precision_is_kept(folder: Path, make_base: MakeBase, tmp_pat
         ({"init_lora_weights": "pissa"}, IncompatibleError, "path_initial_model_for_weight_conversion"),
         ({"init_lora_weights": "pissa_niter_16"}, IncompatibleError, "pissa_niter_16"),
         ({"init_lora_weights": "olora"}, IncompatibleError, "olora"),
+        ({"init_lora_weights": "loftq"}, IncompatibleError, "loftq"),
+        ({"init_lora_weights": "corda"}, IncompatibleError, "corda"),
+        ({"init_lora_weights": "lora_ga"}, IncompatibleError, "lora_ga"),
+        *(
+            ({field: value}, IncompatibleError, f"sets {field}.*: {re.escape(REASONS[field][:30])}")
+            for field, value in {
+                "alora_invocation_tokens": [1, 2],
+                "arrow_config": {"top_k": 1},
+                "kasa_config": {"beta": 1.0},
+                "layer_replication": [[0, 1]],
+                "megatron_config": {"tensor_model_parallel_size": 2},
+                "monteclora_config": {"num_samples": 2},
+                "trainable_token_indices": [3],
+                "use_bdlora": {"nblocks": 2},
+                "use_qalora": True,
+            }.items()
+        ),
+        ({"target_modules": "(["}, IntegrityError, "PEFT cannot apply its targets and patterns"),
+        ({"rank_pattern": {"([": 4}}, IntegrityError, "PEFT cannot apply its targets and patterns"),
+        ({"alpha_pattern": {"([": 4}}, IntegrityError, "PEFT cannot apply its targets and patterns"),
+        ({"layers_pattern": "layers"}, IntegrityError, "PEFT cannot apply its targets and patterns"),
+        ({"alpha_pattern": {"q_proj": float("nan")}}, IntegrityError, "alpha_pattern"),
+        ({"rank_pattern": {"q_proj": 0}}, IntegrityError, "rank_pattern"),
         ({"use_dora": True}, IntegrityError, r"lacks tensor .*\.lora_magnitude_vector"),
         ({"modules_to_save": ["lm_head"]}, IncompatibleError, r"modules_to_save \(lm_head\): .*tied; train"),
         ({"modules_to_save": ["score", "embed_tokens"]}, IncompatibleError, r"\(score, embed_tokens\)"),
@@ -236,6 +268,28 @@ def test_a_configuration_that_cannot_be_carried_over_is_refused(
 ) -> None:
     edit_config(folder, **fields)
     with pytest.raises(error, match=message):
+        read_adapter(folder, linears(make_base()))
+
+
+def test_every_field_of_the_library_is_carried_out_or_known_to_change_nothing_or_refused() -> None:
+    known = METADATA | HANDLED | INERT_WITHOUT_THEIR_SWITCH | REASONS.keys()
+    assert {field.name for field in dataclasses.fields(LoraConfig)} - known == set()
+
+
+@pytest.mark.parametrize("init", ["gaussian", "Gaussian", "eva", "orthogonal", "mica", False])
+def test_an_initialisation_that_leaves_the_base_alone_is_taken(
+    folder: Path,
+    make_base: MakeBase,
+    init: str | bool,  # noqa: FBT001 - a value of the file
+) -> None:
+    edit_config(folder, init_lora_weights=init, velora_config={"num_groups": 2})
+    assert read_adapter(folder, linears(make_base())).rank == 4
+
+
+def test_a_target_outside_of_the_blocks_is_told_apart_from_a_stray_tensor(folder: Path, make_base: MakeBase) -> None:
+    edit_tensors(folder, lambda t: t.update({"base_model.model.model.project_in.lora_A.weight": torch.ones(4, 8)}))
+    edit_config(folder, target_modules=["q_proj", "down_proj", "project_in"])
+    with pytest.raises(IncompatibleError, match=r"model\.project_in is no linear module of the decoder blocks"):
         read_adapter(folder, linears(make_base()))
 
 

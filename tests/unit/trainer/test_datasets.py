@@ -7,6 +7,7 @@ import pytest
 from pyarrow.parquet import write_table
 
 from relora_contract.task import Message, Task
+from relora_trainer import datasets
 from relora_trainer.datasets import Example, read_examples, split
 from relora_trainer.errors import ConfigurationError, DataError
 from relora_trainer.prompts import Prompt, Prompts, PromptTemplate
@@ -141,6 +142,36 @@ def test_a_damaged_parquet_file_is_a_data_error(tmp_path: Path, keep: int) -> No
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DataError, match=r"train\.parquet is damaged"):
         read_examples(path, TASK)
+
+
+def test_a_text_that_is_no_utf8_is_a_data_error(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    text = pa.array([b"good", b"\xff"], pa.binary()).view(pa.string())
+    write_table(pa.table({"text": text, "label": ["positive", "positive"]}), path)
+    with pytest.raises(DataError, match=r"train\.parquet is damaged"):
+        read_examples(path, TASK)
+
+
+def test_a_file_of_ten_gigabytes_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    with path.open("wb") as file:
+        file.truncate(10 * 1024**3)
+    with pytest.raises(DataError, match="has 10 GiB, and a file of a dataset may have 1 GiB: give a sample"):
+        read_examples(path, TASK)
+
+
+def test_a_file_of_too_many_examples_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "MAX_EXAMPLES", 2)
+    lines = [{"text": str(number), "label": "positive"} for number in range(2)]
+    assert len(read_examples(_file(tmp_path, lines), TASK)) == 2
+    with pytest.raises(DataError, match="holds more than 2 examples"):
+        read_examples(_file(tmp_path, [*lines, {"text": "2", "label": "positive"}, "no JSON"]), TASK)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_example_for_search_and_monitor_is_too_few(count: int) -> None:
+    with pytest.raises(DataError, match="validation needs at least two examples"):
+        split(_examples("t", 1), _examples("v", count), _examples("e", 1), search_items=8)
 
 
 def test_an_empty_file_is_a_data_error(tmp_path: Path) -> None:

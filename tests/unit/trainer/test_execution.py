@@ -1,5 +1,6 @@
 """The shell around a step, with a store in memory and steps that a test wrote."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from relora_contract.artifacts import ArtifactKind, ArtifactRef, Fingerprint, Provenance
 from relora_contract.digests import model_digest
@@ -274,6 +276,32 @@ def test_a_device_that_is_too_small_is_told_with_what_to_do(tmp_path: Path) -> N
     end = run("port", MemoryStore(), Code(act), tmp_path)
     assert end.exit_code is ExitCode.CONFIGURATION
     assert "lower task.maxLength" in (end.notification.message or "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_volume_is_told_with_what_to_do(tmp_path: Path, error: Exception) -> None:
+    def act(_: StepContext) -> StepResult:
+        raise error
+
+    end = run("port", MemoryStore(), Code(act), tmp_path)
+    assert end.exit_code is ExitCode.TEMPORARY
+    assert "raise scratchSizeLimit of the TrainerProfile" in (end.notification.message or "")
+
+
+def test_a_report_tells_where_the_step_computed(tmp_path: Path) -> None:
+    store = MemoryStore()
+    run("port", store, Code(passing), tmp_path)
+    report = store.reports["port"]
+    assert {"device", "precision", "attention"} <= report.machine.keys()
+    assert report.accelerator_peak_memory_bytes == (
+        torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    )
 
 
 class Interrupted(Code):

@@ -57,6 +57,19 @@ def test_decoding_never_leaves_the_models_positions(make_base: MakeBase) -> None
     assert greedy_answers(make_base(), [Item("0", prompt, 0, (5,) * 20)], end=2) == [None]
 
 
+def test_a_neighbour_with_a_long_prompt_shortens_no_answer() -> None:
+    model = tiny_gpt2()
+    long = Item("long", tuple(range(3, 53)), 0, (5,) * 2)
+    for item in random_items(40):
+        answer = naive(model, item.prompt, 40)
+        late = [place for place in range(16, 40) if answer[place] not in answer[:place]]
+        if late and answer[late[0]] not in naive(model, long.prompt, 14):
+            break
+    end = answer[late[0]]
+    short = Item("short", item.prompt, 0, (5,) * 20)
+    assert greedy_answers(model, [short, long], end) == [tuple(answer[: late[0]]), None]
+
+
 def test_an_answer_is_right_when_its_text_is_the_expected_one(
     make_base: MakeBase, tokenizer: PreTrainedTokenizerFast
 ) -> None:

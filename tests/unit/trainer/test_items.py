@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import pytest
+from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerFast
 
+from relora_trainer.chat import chat_text
 from relora_trainer.datasets import Example
 from relora_trainer.errors import ConfigurationError, DataError
 from relora_trainer.items import Encoder
 from relora_trainer.prompts import Prompt, Turn
+from samples.tinymodels import SPECIAL
 
 
 def example(text: str, before: str = "in: ", after: str = " out:", label: int = 0) -> Example:
@@ -154,3 +159,24 @@ def test_a_chat_template_that_cannot_be_followed_is_refused(
     tokenizer.chat_template = template
     with pytest.raises(ConfigurationError, match=message):
         Encoder(tokenizer, ["a", "b"], 12, is_chat=True)
+
+
+def test_a_template_that_writes_the_date_always_gets_the_same(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.chat_template = (
+        "{%- if date_string is not defined %}{%- set date_string = strftime_now('%d %b %Y') %}{%- endif %}"
+        "{{ date_string }} {{ messages[0].content }}"
+    )
+    assert chat_text(tokenizer, [{"role": "user", "content": "x"}]) == "01 Jan 2026 x"
+
+
+def test_a_completion_has_the_tokens_that_it_has_inside_of_a_text(tokenizer: PreTrainedTokenizerFast) -> None:
+    inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    inner.normalizer = normalizers.Prepend(" ")  # as SentencePiece's tokenizers have it
+    prepending = PreTrainedTokenizerFast(tokenizer_object=inner, **SPECIAL)
+    assert len(prepending(" a", add_special_tokens=False)["input_ids"]) == len("  a")
+    for after, completion in ((" out:", " bc"), ("\n", "bc")):
+        items = Encoder(prepending, ["a", "bc"], 64).encode([example("xyz", label=1, after=after)])
+        (item,) = items.items
+        assert items.completion(item) == (*tokenizer(completion)["input_ids"], tokenizer.eos_token_id)
+        generative = Encoder(prepending, None, 64).encode([replace(example("xyz", after=after), completion="bc")])
+        assert generative.items[0].completion == items.completion(item)

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from relora_contract.task import Gate, Message, Metric, Task
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
-from relora_trainer.preflight import chat_template_warnings, check_bases, check_metrics, check_task
+from relora_trainer.preflight import check_bases, check_metrics, check_task
+from relora_trainer.tokenizer_rules import tokenizer_warnings
 
 Json = dict[str, Any]
 
@@ -22,9 +23,19 @@ def _base(folder: Path) -> Path:
     (folder / "config.json").write_text(
         json.dumps({"model_type": "llama", "hidden_size": 4, "num_attention_heads": 2, "vocab_size": 3})
     )
-    tokenizer = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2}, "merges": []}, "normalizer": None}
+    vocabulary = {"a": 0, "b": 1, "c": 2, "ab": 4, "ba": 5}
+    tokenizer = {
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": ["a b"]},
+        "normalizer": None,
+        "added_tokens": [_added("<b>", 3)],
+    }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
+
+
+def _added(content: str, number: int) -> Json:
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": number, "content": content, "special": True, **flags}
 
 
 def _edit(path: Path, change: Callable[[Json], object]) -> None:
@@ -41,11 +52,24 @@ def test_equal_bases_pass(tmp_path: Path) -> None:
 def test_what_a_newer_version_of_the_libraries_writes_otherwise_is_no_difference(tmp_path: Path) -> None:
     old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
     _edit(new / "config.json", lambda value: value.update(tie_word_embeddings=False, num_key_value_heads=2))
-    vocabulary = {"a": 0, "b": 1, "c": 2, "ab": 3}
-    _edit(old / "tokenizer.json", lambda value: value["model"].update(vocab=vocabulary, merges=["a b"]))
     newer = {"merges": [["a", "b"]], "byte_fallback": False, "ignore_merges": False}
-    _edit(new / "tokenizer.json", lambda value: value["model"].update(vocab=vocabulary, **newer))
+    _edit(new / "tokenizer.json", lambda value: value["model"].update(newer))
     check_bases(old, new)
+
+
+def test_buffers_that_libraries_no_longer_store_are_no_difference(tmp_path: Path) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    weights = load_file(old / "model.safetensors")
+    buffers = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(2),
+        "h.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.bool),
+        "h.0.attn.masked_bias": torch.tensor(-1e4),
+    }
+    save_file(weights | buffers, old / "model.safetensors")
+    check_bases(old, new)
+    save_file(weights | {"h.0.attn.bias": torch.ones(4)}, old / "model.safetensors")
+    with pytest.raises(IncompatibleError, match=r"h\.0\.attn\.bias is gone"):
+        check_bases(old, new)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +145,31 @@ def test_a_gate_measures_what_the_task_has(choices: list[str] | None, metric: Me
             lambda value: value["model"]["vocab"].update(c=7),
             r"'c' \(id 2 became 7\)",
         ),
+        "a special token is gone": (
+            "tokenizer.json",
+            lambda value: value.update(added_tokens=[_added("<a>", 3)]),
+            r"'<b>' \(gone\), '<a>' \(new\)",
+        ),
+        "another merge": (
+            "tokenizer.json",
+            lambda value: value["model"].update(merges=["b a"]),
+            r"merge 0 \(\['a', 'b'\] became \['b', 'a'\]\)",
+        ),
+        "a merge more": (
+            "tokenizer.json",
+            lambda value: value["model"].update(merges=["a b", "b a"]),
+            r"the number of merges \(1 became 2\)",
+        ),
+        "a model of images": (
+            "config.json",
+            lambda value: value.update(vision_config={"hidden_size": 4}),
+            "the base reads images too .* release its language model on its own",
+        ),
+        "quantised weights": (
+            "config.json",
+            lambda value: value.update(quantization_config={"quant_method": "fp8"}),
+            "the base is quantised .* release it in bfloat16",
+        ),
         "another normalizer": (
             "tokenizer.json",
             lambda value: value.update(normalizer={"type": "NFC"}),
@@ -167,8 +216,30 @@ def test_another_chat_template_is_told(tmp_path: Path, store: Callable[[Path, st
     old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
     store(old, TEMPLATE)
     _in_a_file(new, TEMPLATE)
-    assert chat_template_warnings(CHAT, old, new) == []
+    assert tokenizer_warnings(CHAT, old, new) == []
     _in_a_file(new, OTHER)
-    (warning,) = chat_template_warnings(CHAT, old, new)
+    (warning,) = tokenizer_warnings(CHAT, old, new)
     assert "chat templates of the two bases differ" in warning
-    assert chat_template_warnings(PLAIN, old, new) == []
+    assert tokenizer_warnings(PLAIN, old, new) == []
+
+
+def test_a_chat_template_that_writes_the_time_is_told(tmp_path: Path) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    for template, count in (
+        ("{{ strftime_now('%d %b %Y') }}", 1),
+        ("{%- if date_string is not defined %}{%- set date_string = strftime_now('%d') %}{%- endif %}", 0),
+    ):
+        _in_a_file(old, template)
+        _in_a_file(new, template)
+        assert len(tokenizer_warnings(CHAT, old, new)) == count
+
+
+def test_another_token_at_the_end_of_answers_is_told(tmp_path: Path) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    (old / "special_tokens_map.json").write_text(json.dumps({"eos_token": {"content": "</s>"}}))
+    assert tokenizer_warnings(PLAIN, old, new) == [], "the tokenizer's class may have the same default"
+    (new / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>"}))
+    (warning,) = tokenizer_warnings(PLAIN, old, new)
+    assert "end its answers with '</s>', and is asked for '<|im_end|>'" in warning
+    (new / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    assert tokenizer_warnings(PLAIN, old, new) == []

@@ -67,3 +67,76 @@ def test_bad_input_ends_port_with_its_exit_code(
     break_it(laptop.root)
     assert laptop.exit_code() is exit_code
     assert not list((laptop.root / "store").rglob("port.json"))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "exit_code", "message"),
+    {
+        "an adapter of another type": (
+            lambda root: _edit(root / "adapter" / "adapter_config.json", peft_type="ADALORA"),
+            ExitCode.INCOMPATIBLE,
+            "ADALORA",
+        ),
+        "a label outside of the choices": (
+            lambda root: (root / "test.jsonl").write_text('{"text": "abc", "label": "mid"}\n'),
+            ExitCode.DATA,
+            "is not one of task.choices",
+        ),
+        "a single example to search and to watch with": (
+            lambda root: (root / "validation.jsonl").write_text('{"text": "abc", "label": "low"}\n'),
+            ExitCode.DATA,
+            "at least two examples",
+        ),
+    }.values(),
+)
+def test_what_the_small_files_tell_costs_no_download_of_a_base(
+    laptop: Laptop, break_it: Callable[[Path], object], exit_code: ExitCode, message: str
+) -> None:
+    break_it(laptop.root)
+    ended = laptop.run(readaptation={"strategy": "PortLLM"})
+    assert ended.exit_code is exit_code
+    assert message in (ended.notification.message or "")
+    assert not (laptop.root / "work" / "bases").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "exit_code", "message"),
+    {
+        "longer than the base's positions": ({"maxLength": 129}, ExitCode.CONFIGURATION, "at most 128 tokens"),
+        "no chat template": (
+            {"promptTemplate": None, "messages": [{"role": "user", "content": "{text}"}]},
+            ExitCode.CONFIGURATION,
+            "needs a base with a chat template",
+        ),
+        "no room for the text": (
+            {"promptTemplate": "{text} is it low or high:", "maxLength": 20},
+            ExitCode.DATA,
+            "leaves no room for the text",
+        ),
+    }.values(),
+)
+def test_what_the_tokenizer_tells_costs_no_load_of_a_base(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], exit_code: ExitCode, message: str
+) -> None:
+    monkeypatch.setattr("relora_trainer.session.load_model", None)
+    task = run_file(laptop.root)["task"]
+    assert isinstance(task, dict)
+    ended = laptop.run(
+        task={name: value for name, value in (task | changes).items() if value is not None},
+        gates=[{"metric": "Accuracy", "maxRegression": "0.1"}],
+    )
+    assert (ended.exit_code, message in (ended.notification.message or "")) == (exit_code, True)
+
+
+def test_texts_that_are_cut_are_told(laptop: Laptop) -> None:
+    task = run_file(laptop.root)["task"]
+    assert isinstance(task, dict)
+    laptop.run(task=task | {"maxLength": 13}, gates=[{"metric": "Accuracy", "threshold": "0"}])
+    warnings = laptop.report("port").warnings
+    assert sum("are longer than maxLength (13 tokens) allows" in warning for warning in warnings) == 4
+    laptop.run(gates=[{"metric": "Accuracy", "threshold": "0"}])
+    assert laptop.report("port").warnings == []
+
+
+def _edit(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))

@@ -32,24 +32,27 @@ def naive_log_likelihood(model: PreTrainedModel, prompt: tuple[int, ...], comple
     return sum(float(log_p[position, token]) for position, token in zip(positions, completion, strict=True))
 
 
-def test_outcomes_are_the_exact_argmax_over_whole_choices(make_base: MakeBase) -> None:
-    model, items = make_base(), random_items(60)
+@pytest.mark.parametrize("shared", [(), (15, 16)])
+def test_outcomes_are_the_exact_argmax_over_whole_choices(make_base: MakeBase, shared: tuple[int, ...]) -> None:
+    choices = tuple((*shared, *choice) for choice in CHOICES)
+    model, items = make_base(), random_items(60, choices)
     outcomes = Scorer(model, batch_size=7).outcomes(items)
     greedy_first_token_differs = 0
     for item, outcome in zip(items.items, outcomes, strict=True):
-        scores = [naive_log_likelihood(model, item.prompt, choice) for choice in CHOICES]
-        assert outcome.prediction == max(range(len(CHOICES)), key=scores.__getitem__)
+        scores = [naive_log_likelihood(model, item.prompt, choice) for choice in choices]
+        assert outcome.prediction == max(range(len(choices)), key=scores.__getitem__)
         assert outcome.nll == pytest.approx(-scores[item.label], abs=1e-3)
-        assert outcome.tokens == len(CHOICES[item.label])
+        assert outcome.tokens == len(choices[item.label])
         assert outcome.correct == (outcome.prediction == item.label)
         with torch.no_grad():
-            first = model(input_ids=torch.tensor([item.prompt])).logits[0, -1]
+            first = model(input_ids=torch.tensor([(*item.prompt, *shared)])).logits[0, -1]
         by_first = max(range(len(CHOICES)), key=lambda choice: float(first[CHOICES[choice][0]]))
         greedy_first_token_differs += by_first != outcome.prediction
     assert greedy_first_token_differs > 0  # else the test could not tell the exact argmax from the shortcut
 
 
-def test_a_confident_model_needs_one_forward_pass(make_base: MakeBase) -> None:
+@pytest.mark.parametrize("shared", [(), (15, 16)])
+def test_a_confident_model_needs_one_forward_pass(make_base: MakeBase, shared: tuple[int, ...]) -> None:
     model, items = make_base(), random_items(20)
     with torch.no_grad():
         model.model.norm.weight.zero_()  # all logits equal: log p of a choice is -length·log(vocabulary)
@@ -61,7 +64,7 @@ def test_a_confident_model_needs_one_forward_pass(make_base: MakeBase) -> None:
         rows += len(keywords["input_ids"])
 
     model.register_forward_pre_hook(count, with_kwargs=True)
-    certain = ItemSet(items.items, ((9,), (10,), (11,), (12,), (14,)), 0)
+    certain = ItemSet(items.items, tuple((*shared, last) for last in (9, 10, 11, 12, 14)), 0)
     Scorer(model, batch_size=8).outcomes(certain)
     assert rows == 20
 

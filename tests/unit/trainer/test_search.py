@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+from botorch.exceptions.errors import ModelFittingError
 
 from relora_trainer.errors import ConfigurationError
 from relora_trainer.paired import paired_difference
@@ -269,3 +270,13 @@ def test_the_empty_update_is_never_proposed() -> None:
     run(search, lambda alpha, beta: 0.3 * alpha + 0.1 * beta)
     assert all(probe.alpha or probe.beta for probe in search.history)
     assert best(search.history).beta < 0.5
+
+
+def test_a_history_that_no_model_fits_ends_the_search_and_not_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ModelFittingError("all attempts to fit the model have failed")
+
+    monkeypatch.setattr("relora_trainer.search.fit_surrogate", fail)
+    search = Search(BOX, budget=20, items=ITEMS)
+    assert run(search, bowl) is Stop.UNKNOWN
+    assert best(search.history).loss.value <= search.history[0].loss.value

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from relora_contract.task import Task
-from relora_trainer.errors import IntegrityError
+from relora_trainer.errors import ConfigurationError, IntegrityError
 from relora_trainer.placement import Placement
 from relora_trainer.session import open_session
 
@@ -61,3 +61,16 @@ def test_a_base_whose_configuration_does_not_fit_is_refused(
     (tmp_path / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(IntegrityError, match=message):
         open_session(tmp_path, {}, TASK, Placement(torch.device("cpu"), torch.float32))
+
+
+def test_an_example_is_no_longer_than_the_base_has_positions(
+    tmp_path: Path, make_base: Callable[..., LlamaForCausalLM], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    make_base().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    placement = Placement(torch.device("cpu"), torch.float32)
+    assert open_session(tmp_path, {}, TASK, placement).encoder.max_length == 128
+    (tmp_path / "model.safetensors").unlink()  # it is not loaded
+    long = TASK.model_copy(update={"max_length": 129})
+    with pytest.raises(ConfigurationError, match=r"task\.maxLength is 129, and the base reads at most 128 tokens"):
+        open_session(tmp_path, {}, long, placement)

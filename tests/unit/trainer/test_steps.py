@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,11 +17,15 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from relora_contract.artifacts import ArtifactRef
 from relora_contract.exitcodes import ExitCode
+from relora_contract.readaptation import Plan
 from relora_contract.report import SplitUse, StepOutcome, Verdict
+from relora_trainer.errors import NonFiniteError
 from relora_trainer.outcomes import Outcome
 from relora_trainer.ports import StopSignal
+from relora_trainer.scoring import Scorer
 from relora_trainer.search import Observation
-from relora_trainer.steps.fuse import lost_share
+from relora_trainer.steps.fuse import lost_share, most_items
+from relora_trainer.tuning import StepStatistics, Tuner
 from samples.laptop import TARGETS, WORDS, run_file
 from samples.laptop_runs import Laptop
 
@@ -164,6 +169,52 @@ def test_no_time_is_searched_where_little_was_lost(laptop: Laptop) -> None:
     lost = [Outcome("a", 0, 0, nll=2.0, tokens=4), Outcome("b", 0, 0, nll=1.0, tokens=2)]
     assert lost_share(Observation(0, 1, (4.0, 4.0), (2, 2), 1.0), lost) == 0.75  # from 0.5 to 2 nats a token
     assert lost_share(Observation(0, 1, (0.5, 0.5), (2, 2), 1.0), lost) == 0.0
+
+
+def test_a_corner_that_overflows_is_rejected_and_the_search_goes_on(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = Scorer.losses
+    calls = 0
+
+    def overflowing(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - those of the method
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise NonFiniteError("the loss of 3 examples is NaN or infinite")
+        return losses(*arguments, **named)
+
+    monkeypatch.setattr(Scorer, "losses", overflowing)
+    laptop.run(gates=[{"metric": "Loss", "threshold": "0"}])
+    rejected = laptop.report("fuse").probes[1]
+    assert float(rejected.loss) > 10 * float(laptop.report("fuse").probes[0].loss)
+    assert (laptop.report("fuse").alpha, laptop.report("fuse").beta) != (rejected.alpha, rejected.beta)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_the_step(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, outcomes, trained = Tuner.step, Scorer.outcomes, []
+
+    def counted(tuner: Tuner) -> StepStatistics:
+        trained.append(tuner)
+        return step(tuner)
+
+    def diverged(*arguments: Any) -> list[Outcome]:  # noqa: ANN401 - those of the method
+        if trained:
+            raise NonFiniteError("the loss of 3 examples is NaN or infinite")
+        return outcomes(*arguments)
+
+    monkeypatch.setattr(Tuner, "step", counted)
+    monkeypatch.setattr(Scorer, "outcomes", diverged)
+    ended = laptop.run(gates=[{"metric": "Accuracy", "threshold": "1"}])
+    assert ended.exit_code is ExitCode.NON_FINITE
+    assert (ended.notification.message or "").startswith("after step 4 of the training: the loss of 3 examples")
+
+
+def test_little_training_gets_a_search_on_few_examples() -> None:
+    plan = Plan(epochs=2)
+    assert most_items(plan, 100) == 64
+    assert most_items(plan, 1_000) == 312  # four probes of 0.25 · 2.5 · 2 · 1,000 examples
+    assert most_items(plan, 10_000) > plan.validation_samples
 
 
 PER_MODULE = {

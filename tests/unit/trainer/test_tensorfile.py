@@ -10,7 +10,9 @@ from relora_trainer.errors import IntegrityError
 from relora_trainer.tensorfile import open_model, open_tensors
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.uint8])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.uint8, torch.int32, torch.bool]
+)
 def test_reads_what_the_library_wrote(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {"a.weight": torch.arange(12).reshape(3, 4).to(dtype), "b": torch.ones((), dtype=dtype)}
     save_file(tensors, tmp_path / "x.safetensors", metadata={"k": "v"})
@@ -21,8 +23,8 @@ def test_reads_what_the_library_wrote(tmp_path: Path, dtype: torch.dtype) -> Non
 
 
 def test_a_type_that_is_not_computed_with_is_refused(tmp_path: Path) -> None:
-    save_file({"x": torch.ones(2, dtype=torch.bool)}, tmp_path / "x.safetensors")
-    with pytest.raises(IntegrityError, match=r"'x' has type BOOL, allowed are F64"):
+    save_file({"x": torch.ones(2).to(torch.float8_e4m3fn)}, tmp_path / "x.safetensors")
+    with pytest.raises(IntegrityError, match=r"'x' has type F8_E4M3, allowed are F64"):
         open_tensors(tmp_path / "x.safetensors")
 
 

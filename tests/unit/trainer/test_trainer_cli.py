@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from relora_contract.exitcodes import ExitCode
-from relora_contract.report import Notification, StepReport
+from relora_contract.report import Notification, StepOutcome, StepReport
 from relora_contract.request import CredentialMount, ReadaptationRequest
 from relora_store.filesystems import Filesystems
 from relora_store.reports import publish_report
@@ -78,3 +78,31 @@ def test_a_request_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["page", "--request", str(tmp_path / "none.json")])
     assert done.exit_code == ExitCode.CONFIGURATION
     assert "none.json" in done.stderr.replace("\n", "")
+
+
+def test_a_fault_of_the_trainer_is_told_to_the_operator_without_its_text(
+    tmp_path: Path, request_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("somebody's data")
+
+    monkeypatch.setattr("relora_trainer.cli.execute", fail)
+    monkeypatch.setattr("relora_trainer.cli.signal.signal", lambda *_: None)
+    monkeypatch.setattr("relora_trainer.cli.os._exit", sys.exit)
+    told = tmp_path / "told.json"
+    arguments = [
+        "step",
+        "port",
+        "--request",
+        str(request_file),
+        "--work",
+        str(tmp_path),
+        "--termination-log",
+        str(told),
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == ExitCode.UNEXPECTED
+    notification = Notification.model_validate_json(told.read_text())
+    assert (notification.outcome, notification.reason) == (StepOutcome.FAILED, "Unexpected")
+    assert (notification.message or "").startswith("ZeroDivisionError, a fault of the trainer")
+    assert "somebody" not in told.read_text()

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
-from relora_trainer import tuning
+from relora_trainer import accumulation
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors, named_tensors
 from relora_trainer.heads import Head
@@ -259,8 +259,8 @@ def test_long_examples_come_in_smaller_passes_with_the_gradient_of_the_whole_bat
         seen.append(len(sequences))
         return collate(sequences, device)
 
-    monkeypatch.setattr(tuning, "TRAINING_TOKENS", 20)
-    monkeypatch.setattr(tuning, "collate", collated)
+    monkeypatch.setattr(accumulation, "TRAINING_TOKENS", 20)
+    monkeypatch.setattr(accumulation, "collate", collated)
     other = parts.step()
     assert len(seen) > 1
     assert sum(seen) == 8
@@ -378,3 +378,35 @@ class TestTrain:
         steps(tuner, 4)
         assert run(tuner, 4) is Ending.FINISHED
         assert log == []
+
+
+def test_a_parameter_without_a_gradient_has_no_moments_to_resume(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    without_anchor = replace(SCHEDULE, anchor_strong=0.0, anchor_weak=0.0)
+
+    def make() -> Tuner:
+        tuner = make_tuner(schedule=without_anchor)
+        next(iter(tuner._lora.layers.values())).is_bare = True  # as a projection that the model leaves out
+        return tuner
+
+    want = steps(make(), 5)
+    first = make()
+    before = steps(first, 3)
+    first.save(tmp_path)
+    resumed = make()
+    assert resumed.restore(tmp_path)
+    assert before + steps(resumed, 2) == want
+
+    tensors = load_file(tmp_path / "state.safetensors")
+    del tensors[next(name for name in tensors if name.endswith(".exp_avg"))]
+    save_file(tensors, tmp_path / "state.safetensors")
+    with pytest.raises(IntegrityError, match=r"lacks .*\.exp_avg$"):
+        make_tuner(schedule=without_anchor).restore(tmp_path)
+
+
+def test_a_state_without_its_random_numbers_is_damaged(make_tuner: MakeTuner, tmp_path: Path) -> None:
+    make_tuner().save(tmp_path)
+    tensors = load_file(tmp_path / "state.safetensors")
+    del tensors["random.cpu"]
+    save_file(tensors, tmp_path / "state.safetensors")
+    with pytest.raises(IntegrityError, match=r"lacks random\.cpu"):
+        make_tuner().restore(tmp_path)

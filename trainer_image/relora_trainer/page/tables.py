@@ -179,6 +179,7 @@ def facts(request: ReadaptationRequest, reports: Mapping[Step, StepReport]) -> l
         for step, report in reports.items()
         if report.artifact is not None
     ]
+    accelerator = max(report.accelerator_peak_memory_bytes for report in reports.values())
     return [
         Facts(
             "Inputs",
@@ -201,6 +202,8 @@ def facts(request: ReadaptationRequest, reports: Mapping[Step, StepReport]) -> l
                 ("peak memory", human_size(max(report.peak_memory_bytes for report in reports.values()))),
                 ("started", next(iter(reports.values())).start_time),
                 ("ended", last.end_time),
+                *((("accelerator's peak memory", human_size(accelerator)),) if accelerator else ()),
+                *last.machine.items(),
                 *last.versions.items(),
             ),
             short=True,

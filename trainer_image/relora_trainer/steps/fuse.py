@@ -8,16 +8,18 @@ module, which starts at the best pair for all of them. What it finds is used whe
 (0, 1), again by more than one paired standard error each. The step's α and β are then absent: no pair describes it.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from relora_contract.readaptation import Granularity, Interval, Refine
+from relora_contract.readaptation import Granularity, Interval, Plan, Refine
 from relora_contract.report import Coefficients, ModuleFit, Probe, Surface
-from relora_trainer.coefficient_fit import TRAINING_COST, CoefficientFit, affordable_passes, probes_of
+from relora_trainer.batching import TRAINING_COST
+from relora_trainer.coefficient_fit import CoefficientFit, affordable_passes, probes_of
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.delta import Delta, open_delta
-from relora_trainer.errors import ConfigurationError
+from relora_trainer.errors import ConfigurationError, NonFiniteError
 from relora_trainer.execution import StepContext, StepResult
 from relora_trainer.factor_files import write_factors
 from relora_trainer.factors import Factors
@@ -30,6 +32,7 @@ from relora_trainer.readapting import Readapting
 from relora_trainer.readiness import seems_ready
 from relora_trainer.search import (
     COST_SHARE,
+    MIN_SCREENING_ITEMS,
     PORT,
     Box,
     Candidate,
@@ -43,6 +46,11 @@ from relora_trainer.search import (
 )
 from relora_trainer.session import Session
 
+LOG = logging.getLogger(__name__)
+LEAST_PROBES = 4
+"""Full probes that a search must be able to afford; one reads no more examples than leave it so many."""
+REJECTED = 10.0
+"""How many times the loss of (0, 1) stands for one that is not finite, and one nat per token more."""
 HISTORY = "history.json"
 FIT = "fit.json"
 NO_FIT = (
@@ -64,7 +72,7 @@ def run(context: StepContext, searcher: Callable[..., Search] = Search) -> StepR
     energy = delta.captured_energy(changes, work.ranks)
     fusion = Fusion(adapter.factors, changes, work.weights)
     session = work.open()
-    items = session.encoder.encode(work.parts.search)
+    items = session.encoder.encode(work.parts.search[: most_items(work.item.plan, len(work.parts.train))])
     coefficients = CoefficientSearch(work, session, fusion, items, searcher)
     with context.stopwatch.part("search"):
         search = coefficients.search()
@@ -145,6 +153,21 @@ def lost_share(port: Observation, reference: Sequence[Outcome]) -> float:
     return 1.0 - own.value / port.loss.value
 
 
+def most_items(plan: Plan, examples: int) -> int:
+    """Return how many examples a full probe may read, where there is little to train: a few probes must be affordable.
+
+    Args:
+        plan: Of the re-adaptation.
+        examples: To train on.
+    """
+    return max(MIN_SCREENING_ITEMS, math.floor(_most_examples(plan, examples) / LEAST_PROBES))
+
+
+def _most_examples(plan: Plan, examples: int) -> float:
+    """Return the examples that a search may read at the most, its repetitions counted."""
+    return COST_SHARE * TRAINING_COST * plan.epochs * examples
+
+
 class CoefficientSearch:
     """The search of one adapter's coefficients; what it learns is kept in the step's checkpoints."""
 
@@ -164,7 +187,7 @@ class CoefficientSearch:
         path = self._work.checkpoint / HISTORY
         history = load_history(path.read_text()) if path.is_file() else []
         if not history:
-            history = [self._observe(Candidate(*PORT, len(self._items.items)))]
+            history = [self._observe(Candidate(*PORT, len(self._items.items)), [])]
             self._save(history)
         reserved = probes_of(self._passes(history[0]))
         search = self._searcher(
@@ -176,7 +199,7 @@ class CoefficientSearch:
             history=history,
         )
         while not isinstance(asked := search.ask(), Stop):
-            search.tell(self._observe(asked))
+            search.tell(self._observe(asked, search.history))
             self._save(search.history)
             loss = best(search.history).loss.value
             self._work.context.progress.update("search", len(search.history), search.budget, f"best loss {loss:.4f}")
@@ -211,7 +234,7 @@ class CoefficientSearch:
         coefficients = fit.coefficients()
         alpha, beta = (sum(side) / len(coefficients) for side in zip(*coefficients.values(), strict=True))
         candidate = Candidate(alpha, beta, len(self._items.items))
-        probe = self._observe(candidate, self._fusion.mixed(coefficients))
+        probe = self._observe(candidate, history, self._fusion.mixed(coefficients))
         return Fitted(coefficients, fit.step_count, fit.seconds, probe)
 
     def _affordable(self, port: Observation) -> float:
@@ -223,18 +246,34 @@ class CoefficientSearch:
         plan, examples, reference = self._plan, len(self._work.parts.train), self._work.reference.monitor
         regains = plan.refine is Refine.WHEN_BELOW_GATE and seems_ready(self._work.item.gates, reference, reference)
         to_train = lost_share(port, reference) if regains else 1.0
-        return to_train * COST_SHARE * TRAINING_COST * plan.epochs * examples / len(self._items.items)
+        return to_train * _most_examples(plan, examples) / len(self._items.items)
 
     def _passes(self, port: Observation) -> int:
         if self._plan.granularity is not Granularity.PER_MODULE:
             return 0
         return affordable_passes(min(self._plan.search_budget, self._affordable(port)))
 
-    def _observe(self, candidate: Candidate, factors: Mapping[str, Factors] | None = None) -> Observation:
+    def _observe(
+        self, candidate: Candidate, history: Sequence[Observation], factors: Mapping[str, Factors] | None = None
+    ) -> Observation:
+        """Probe a candidate.
+
+        Raises:
+            NonFiniteError: The loss of the first one, (0, 1), is NaN or infinite. That of another is taken for a high
+                one: in half precision the far corners of the box may overflow, and say nothing of the adapter.
+        """
         clock, stop = self._work.context.clock, self._work.context.stop
         start = clock.monotonic()
         self._session.lora.set_factors(factors or self._fusion.candidate(candidate.alpha, candidate.beta))
-        nll, tokens = self._session.scorer.losses(self._items, candidate.items, lambda *_: stop.check())
+        try:
+            nll, tokens = self._session.scorer.losses(self._items, candidate.items, lambda *_: stop.check())
+        except NonFiniteError as error:
+            if not history:
+                raise
+            LOG.warning("the loss at α = %g, β = %g is rejected: %s", candidate.alpha, candidate.beta, error)
+            tokens = history[0].tokens[: candidate.items]
+            finite = zip(history[0].nll[: candidate.items], tokens, strict=True)
+            nll = tuple(REJECTED * value + count for value, count in finite)
         return Observation(candidate.alpha, candidate.beta, nll, tokens, clock.monotonic() - start)
 
     def _save(self, history: list[Observation]) -> None:
