@@ -1,5 +1,6 @@
 """What the operator tells Prometheus. No label names a binding: a fleet has thousands."""
 
+import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -10,12 +11,13 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from relora_contract.api.binding import AdapterBindingStatus, StepState, StepStatus
+from relora_contract.api.meta import ConditionStatus
 from relora_contract.api.release import BaseModelRelease, ReleaseConditionType
-from relora_contract.api.server import AdapterServerStatus, FallbackSet
+from relora_contract.api.server import AdapterServer, AdapterServerStatus, FallbackSet, ServerConditionType
 from relora_contract.model import Model
 from relora_contract.readaptation import STEPS
 from relora_contract.report import Verdict
-from relora_operator.core.conditions import holds
+from relora_operator.core.conditions import find, holds
 
 _HOURS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400, 259200)
 
@@ -50,7 +52,7 @@ for _outcome in ("Promoted", "RolledBack"):
 
 
 class ReleaseStates(Collector):
-    """Reads `relora_bindings` and `relora_release_halted` from the releases' statuses at each scrape.
+    """Reads what the statuses of accepted releases say, at each scrape.
 
     Args:
         releases: Returns the releases as they are now.
@@ -61,18 +63,51 @@ class ReleaseStates(Collector):
 
     @override
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the two families."""
+        """Yield `relora_bindings`, `relora_release_halted` and `relora_release_stalled`, in this order."""
         names = ("model", "release")
         bindings = GaugeMetricFamily("relora_bindings", "Eligible bindings by state.", labels=(*names, "state"))
         halted = GaugeMetricFamily("relora_release_halted", "1 while the release is halted, else 0.", labels=names)
+        stalled = GaugeMetricFamily(
+            "relora_release_stalled", "1 while someone must act for the release.", labels=(*names, "reason")
+        )
         for release in self._releases():
             counts, labels = release.status.bindings, (release.spec.model, release.metadata.name)
             if counts is None:
                 continue
             for state, count in counts.model_dump(exclude={"eligible"}).items():
                 bindings.add_metric((*labels, state), count)
-            halted.add_metric(labels, float(holds(release.status.conditions, ReleaseConditionType.HALTED)))
-        yield from (bindings, halted)
+            conditions = release.status.conditions
+            halted.add_metric(labels, float(holds(conditions, ReleaseConditionType.HALTED)))
+            lack = find(conditions, ReleaseConditionType.STALLED)
+            if lack is not None and lack.status is ConditionStatus.TRUE:
+                stalled.add_metric((*labels, lack.reason), 1)
+        yield from (bindings, halted, stalled)
+
+
+class ServerStates(Collector):
+    """Counts the servers by what their statuses say, at each scrape.
+
+    Args:
+        servers: Returns the servers as they are now.
+    """
+
+    def __init__(self, servers: Callable[[], Iterable[AdapterServer]]) -> None:
+        self._servers = servers
+
+    @override
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield `relora_servers`; a server that the operator has not looked at yet is not in it."""
+        family = GaugeMetricFamily(
+            "relora_servers", "AdapterServers by the reason of their condition UpToDate.", labels=("model", "reason")
+        )
+        told = (
+            (server.spec.model, find(server.status.conditions, ServerConditionType.UP_TO_DATE))
+            for server in self._servers()
+        )
+        counts = collections.Counter((model, condition.reason) for model, condition in told if condition is not None)
+        for labels, count in counts.items():
+            family.add_metric(labels, count)
+        yield family
 
 
 def count_transition(old: Model, new: Model) -> None:
@@ -103,12 +138,13 @@ def _count_binding(old: AdapterBindingStatus, new: AdapterBindingStatus) -> None
         TIME_TO_READINESS.observe(new.current.time_to_readiness_seconds)
 
 
-def _finished(status: AdapterBindingStatus) -> dict[tuple[str, int, str], StepStatus]:
+def _finished(status: AdapterBindingStatus) -> dict[tuple[str, str, str | None], StepStatus]:
+    """Return the finished steps by what tells them apart: the next attempt keeps those that are done as they are."""
     candidate = status.candidate
     if candidate is None:
         return {}
     return {
-        (candidate.request_digest, candidate.attempt, step.name): step
+        (candidate.request_digest, step.name, step.end_time): step
         for step in candidate.steps
         if step.state is StepState.FINISHED
     }

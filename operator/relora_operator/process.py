@@ -38,7 +38,7 @@ from relora_operator.loop.resync import NotInstalledError, Resync
 from relora_operator.loop.state import State
 from relora_operator.loop.tallies import Tallies
 from relora_operator.loop.unapplied import UnappliedSets
-from relora_operator.metrics import LEADER, QUEUE_LENGTH, RESYNC_AGE, ReleaseStates
+from relora_operator.metrics import LEADER, QUEUE_LENGTH, RESYNC_AGE, ReleaseStates, ServerStates
 from relora_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -137,6 +137,7 @@ def _assemble(settings: Settings, decisions: Decisions, transport: HttpTransport
     QUEUE_LENGTH.labels("ready").set_function(lambda: len(queue))
     QUEUE_LENGTH.labels("delayed").set_function(lambda: queue.delayed)
     REGISTRY.register(ReleaseStates(lambda: state.releases.values() if queue.is_open else ()))
+    REGISTRY.register(ServerStates(lambda: state.servers.values() if queue.is_open else ()))
     return Parts(
         settings=settings,
         transport=transport,

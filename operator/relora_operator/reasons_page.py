@@ -7,14 +7,17 @@ from relora_operator.core.reasons import REGISTRY, Blame, Entry, Reason
 _INTRODUCTION = """# Reasons of conditions
 
 `kubectl get bmr,adb,ads -A` shows the reason of each object in the column STATUS; `kubectl describe` shows the message
-beside it. In all of these states the workload keeps serving what it served. A star (★) marks reasons that stay until
-someone acts.
+beside it. A star (★) marks reasons that stay until someone acts.
 
-To try again, run [`kubectl relora retry KIND/NAME`](kubectl-plugin.md), or set the annotation
-`relora.dev/retryRequestedAt` of the object to a new value:
+What waits or fails takes nothing away: a workload keeps the set that it has, and a binding its pair. What has no set
+yet serves nothing in these states: a server whose first roll-out failed, or whose target does not exist; and a binding
+that its server does not admit is not served.
+
+To try again, run [`kubectl relora retry KIND/NAME -n NAMESPACE`](kubectl-plugin.md), or set the annotation
+`relora.dev/retryRequestedAt` of the object to a new value (a release is in no namespace):
 
 ```
-kubectl annotate adb NAME relora.dev/retryRequestedAt="$(date -Is)" --overwrite
+kubectl annotate adb NAME -n NAMESPACE relora.dev/retryRequestedAt="$(date -Is)" --overwrite
 ```
 """
 

@@ -49,7 +49,7 @@ def render(helm: Path) -> Render:
     """Render the chart with an image and the given `--set` arguments; `check=False` returns Helm's error."""
 
     def run(*settings: str, check: bool = True, image: bool = True) -> str:
-        given = [f"image.digest={DIGEST}", "image.repository=registry.example/relora/operator"] if image else []
+        given = [f"image.digest={DIGEST}", "image.repository=registry.example/relora-operator"] if image else []
         arguments = [part for setting in (*given, *settings) for part in ("--set", setting)]
         done = subprocess.run(
             [helm, "template", "relora", CHART, "--namespace", "relora-system", *arguments],

@@ -1,6 +1,7 @@
 """The chart renders what it should, and refuses values that it does not know."""
 
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from relora_operator.settings import parse_arguments
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/relora-operator"
+IN_A_POD = {"POD_NAMESPACE": "relora-system", "POD_NAME": "relora-operator-0"}
 Documents = list[dict[str, Any]]
 
 
@@ -53,6 +55,7 @@ def test_every_value_has_an_effect(render: Callable[..., str]) -> None:
         "resources.limits.memory=1Gi": "memory: 1Gi",
         "service.port=9000": "port: 9000",
         "argocd.healthChecks=true": "relora.dev_AdapterBinding: |",
+        "networkPolicy.enabled=true": "kind: NetworkPolicy",
         "serviceMonitor.enabled=true": "kind: ServiceMonitor",
         "prometheusRule.enabled=true": "kind: PrometheusRule",
         "grafanaDashboard.enabled=true": 'grafana_dashboard: "1"',
@@ -105,6 +108,21 @@ def test_a_service_monitor_selects_the_service(render: Callable[..., str]) -> No
     assert monitor["metadata"]["labels"]["release"] == "monitoring"
 
 
+def test_a_network_policy_lets_chosen_pods_reach_the_endpoints_and_nothing_else(render: Callable[..., str]) -> None:
+    chosen = "networkPolicy.from[0].podSelector.matchLabels.app=prometheus"
+    everybody = [*yaml.safe_load_all(render("networkPolicy.enabled=true"))]
+    (policy,), (deployment,) = of_kind(everybody, "NetworkPolicy"), of_kind(everybody, "Deployment")
+    template = deployment["spec"]["template"]
+    (ports,) = [container["ports"] for container in template["spec"]["containers"]]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    (rule,) = policy["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [port["containerPort"] for port in ports]
+    assert rule["from"] == [{"namespaceSelector": {}}]
+    (policy,) = of_kind([*yaml.safe_load_all(render("networkPolicy.enabled=true", chosen))], "NetworkPolicy")
+    assert policy["spec"]["ingress"][0]["from"] == [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
+
+
 def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
     assert "image.repository is empty" in render(image=False, check=False)
     assert "image.digest is empty" in render("image.repository=a/b", image=False, check=False)
@@ -122,6 +140,14 @@ def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
         ({"replicas": "two"}, "two"),
         ({"logLevel": "debug"}, "debug"),
         ({"extraArgs": ["workers"]}, "workers"),
+        ({"extraArgs": ["--workers"]}, "--workers"),
+        ({"extraArgs": ["--lease-name=mine"]}, "--lease-name=mine"),
+        ({"extraArgs": ["--lease-n=mine"]}, "--lease-n=mine"),
+        ({"extraArgs": ["--http-port=9000"]}, "--http-port=9000"),
+        ({"extraArgs": ["--namespace=other"]}, "--namespace=other"),
+        ({"extraArgs": ["--kubeconfig=/x"]}, "--kubeconfig=/x"),
+        ({"networkPolicy": {"from": []}}, "[]"),
+        ({"networkPolicy": {"from": [{"pods": {}}]}}, "pods"),
         ({"crds": {"keep": "yes"}}, "yes"),
         ({"rbac": {"create": True}}, "create"),
         ({"resources": {"limit": {}}}, "limit"),
@@ -136,6 +162,17 @@ def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
 def test_wrong_values_are_refused(values: dict[str, object], field: str) -> None:
     with pytest.raises(jsonschema.ValidationError, match=re.escape(field)):
         jsonschema.validate(values, yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8")))
+
+
+def test_every_extra_argument_of_the_schema_is_a_flag_of_the_operator() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    (flags,) = re.findall(r"\^--\(([a-z|-]+)\)=", schema["properties"]["extraArgs"]["items"]["pattern"])
+    comment = (CHART / "values.yaml").read_text(encoding="utf-8").partition("extraArgs:")[0]
+    for flag in flags.split("|"):
+        argument = f"--{flag}=7"
+        jsonschema.validate({"extraArgs": [argument]}, schema)
+        assert parse_arguments(["run", argument], IN_A_POD) != parse_arguments(["run"], IN_A_POD)
+        assert f"--{flag}" in comment
 
 
 def test_helm_refuses_what_the_schema_refuses(render: Callable[..., str]) -> None:
@@ -154,7 +191,7 @@ def test_every_value_is_documented() -> None:
     undocumented = [
         line
         for before, line in itertools.pairwise(lines)
-        if re.match(r"^  (repository|digest|pullPolicy|enabled|keep|aggregate|port|healthChecks):", line)
+        if re.match(r"^  (repository|digest|pullPolicy|enabled|keep|aggregate|port|healthChecks|from):", line)
         and not before.startswith("  #")
     ]
     assert undocumented == []

@@ -136,7 +136,7 @@ def profile(name: str = "standard", **spec: object) -> Document:
         "TrainerProfile",
         name,
         {
-            "image": f"registry.example/relora/trainer@{digest('image')}",
+            "image": f"registry.example/relora-trainer@{digest('image')}",
             "serviceAccountName": "relora-trainer",
             "allowedNamespaces": {"selector": _SELECTOR},
             "store": {

@@ -242,7 +242,7 @@ REGISTRY: dict[Reason, Entry] = {
     Reason.TARGET_CONFLICT: _owner(
         (*_BINDING, *_SERVER),
         "Another AdapterServer has the same target: the one that the target's label names, else the older one.",
-        "Delete one of the two servers, or create this one anew with another target.",
+        "Delete one of the two servers, or name another Deployment in `spec.targetRef` of this one.",
     ),
     Reason.TARGET_CONTROLLED: _owner(
         (*_BINDING, *_SERVER),
@@ -252,7 +252,7 @@ REGISTRY: dict[Reason, Entry] = {
     Reason.TARGET_NOT_FOUND: _owner(
         (*_BINDING, *_SERVER),
         "The Deployment that `spec.targetRef` names does not exist.",
-        "Create it, or create the AdapterServer anew with the right name.",
+        "Create it, or correct `spec.targetRef`.",
     ),
     Reason.FALLBACK_UNAVAILABLE: _owner(
         (_BINDING[0], *_SERVER),
@@ -308,7 +308,8 @@ REGISTRY: dict[Reason, Entry] = {
     Reason.INTEGRITY_FAILED: _release(
         _ADAPTING,
         "A digest does not match, or an artifact has a forbidden form.",
-        "Compare the digests in the spec with `relora digest URI`; only safetensors and JSON are read.",
+        "The message names the file. Compare the digests in the spec with `relora digest URI`. Weights must be "
+        "safetensors; docs/artifacts.md lists what may lie beside them.",
     ),
     Reason.INVALID_DATA: _owner(
         _ADAPTING,

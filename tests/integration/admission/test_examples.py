@@ -51,6 +51,6 @@ def test_the_workload_consents_and_mounts_what_relora_fetch_reads() -> None:
 
 
 def test_the_chart_is_accepted_without_a_warning(control_plane: ControlPlane) -> None:
-    control_plane.kubectl("create", "namespace", "relora-system")
+    control_plane.kubectl("apply", "-f", str(EXAMPLES[0]))
     rendered = ROOT / "tests/golden/expected/chart.yaml"
     control_plane.kubectl("apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", str(rendered))

@@ -43,6 +43,8 @@ WAITED = 'relora_queue_wait_seconds_bucket{{kind="AdapterBinding", le="{}"}}'
 ROLLOUTS = 'relora_rollouts_total{{outcome="{}"}}'
 BINDINGS = 'relora_bindings{{model="m", release="{}", state="{}"}}'
 HALTED = 'relora_release_halted{{model="m", release="{}"}}'
+STALLED = 'relora_release_stalled{{model="m", release="r2", reason="{}"}}'
+SERVERS = 'relora_servers{{model="m", reason="{}"}}'
 VERDICTS = 'relora_gate_verdicts_total{{step="{}", verdict="{}"}}'
 RELEASE = {"model": "m", "release": "r2", "severity": "warning"}
 WARNING = {"severity": "warning"}
@@ -138,6 +140,29 @@ CASES = [
         20,
     ),
     Case(
+        "ReLoRAUpgradeOverdue",
+        "two servers wait for members that did not pass in time",
+        {SERVERS.format("UpgradeOverdue"): "_x5 2x60", SERVERS.format("NewestRelease"): "7x65"},
+        30,
+        {"model": "m", "reason": "UpgradeOverdue", **WARNING},
+        {"{{ $value }}": "2", "{{ $labels.model }}": "m", "{{ $labels.reason }}": "UpgradeOverdue"},
+    ),
+    Case(
+        "ReLoRAUpgradeOverdue",
+        "another manager took the annotations of a server",
+        {SERVERS.format("FieldConflict"): "1x60"},
+        30,
+        {"model": "m", "reason": "FieldConflict", **WARNING},
+        {"{{ $value }}": "1", "{{ $labels.model }}": "m", "{{ $labels.reason }}": "FieldConflict"},
+    ),
+    Case("ReLoRAUpgradeOverdue", "servers wait in time", {SERVERS.format("AwaitingBindings"): "2x60"}, 40),
+    Case(
+        "ReLoRAUpgradeOverdue",
+        "it was for a moment, until the last member passed",
+        {SERVERS.format("UpgradeOverdue"): "_x20 1x4 _x40", SERVERS.format("NewestRelease"): "7x65"},
+        45,
+    ),
+    Case(
         "ReLoRAReleaseHalted",
         "too much failed",
         {HALTED.format("r1"): "0x30", HALTED.format("r2"): "0x5 1x25"},
@@ -146,6 +171,26 @@ CASES = [
         {"{{ $labels.release }}": "r2"},
     ),
     Case("ReLoRAReleaseHalted", "its failures were accepted", {HALTED.format("r2"): "0x5 1x10 0x15"}, 20),
+    Case(
+        "ReLoRAReleaseStalled",
+        "its delta failed",
+        {STALLED.format("DeltaFailed"): "_x5 1x60", HALTED.format("r2"): "0x65"},
+        30,
+        {**RELEASE, "reason": "DeltaFailed"},
+        {"{{ $labels.release }}": "r2", "{{ $labels.reason }}": "DeltaFailed"},
+    ),
+    Case(
+        "ReLoRAReleaseStalled",
+        "it is halted, which another alert tells",
+        {STALLED.format("CanaryFailed"): "1x60", HALTED.format("r2"): "1x60"},
+        40,
+    ),
+    Case(
+        "ReLoRAReleaseStalled",
+        "its profile came a few minutes later",
+        {STALLED.format("ProfileNotFound"): "1x6 _x50", HALTED.format("r2"): "0x60"},
+        30,
+    ),
     Case(
         "ReLoRAReleaseStuck",
         "two bindings wait for seven hours",

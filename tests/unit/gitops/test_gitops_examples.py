@@ -118,6 +118,20 @@ def test_the_chart_is_where_both_tools_look_and_takes_their_values() -> None:
     jsonschema.validate(release["spec"]["values"], schema)
 
 
+def test_the_operators_namespace_comes_with_the_platforms_part_and_with_nothing_else() -> None:
+    (release,) = (one for one in documents(FLUX / "operator/operator.yaml") if one["kind"] == "HelmRelease")
+    namespace = release["spec"]["targetNamespace"]
+    assert release["spec"]["install"]["createNamespace"] is True
+    assert namespace == APPLICATIONS["relora-operator"]["spec"]["destination"]["namespace"]
+    assert [one for one in documents(FLUX / "operator/operator.yaml") if one["kind"] == "Namespace"] == []
+    platform = documents(*built_by_flux("relora-platform"))
+    labels = {one["metadata"]["name"]: one["metadata"]["labels"] for one in platform if one["kind"] == "Namespace"}
+    assert labels[namespace] == {"pod-security.kubernetes.io/enforce": "restricted"}
+    (profile,) = (one for one in platform if one["kind"] == "TrainerProfile")
+    secrets = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in platform if one["kind"] == "Secret"}
+    assert secrets == {(one, profile["spec"]["store"]["secretName"]) for one in labels}
+
+
 def test_argocd_compares_all_but_the_two_annotations_and_never_owns_them() -> None:
     spec = APPLICATIONS["relora-serving"]["spec"]
     escaped = [name.replace("/", "~1") for name in (ANNOTATION_SERVING_SET, ANNOTATION_SERVING_SET_DIGEST)]

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from itertools import chain
 from pathlib import Path
 
 from prometheus_client import REGISTRY
@@ -9,7 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from observability.queries import alert_rules
 from relora_contract.api.release import BindingCounts as BindingStates
-from relora_operator.metrics import ReleaseStates
+from relora_operator.metrics import ReleaseStates, ServerStates
 
 PAGE = (Path(__file__).parents[3] / "docs/operations.md").read_text(encoding="utf-8")
 
@@ -25,7 +26,8 @@ def exported() -> set[Row]:
             (family,) = collector.describe()
             name = family.name + ("_total" if family.type == "counter" else "")
             rows.add((name, family.type, frozenset(collector._labelnames)))
-    return rows | {(one.name, one.type, frozenset(one._labelnames)) for one in ReleaseStates(list).collect()}
+    read_at_a_scrape = chain(ReleaseStates(list).collect(), ServerStates(list).collect())
+    return rows | {(one.name, one.type, frozenset(one._labelnames)) for one in read_at_a_scrape}
 
 
 def test_the_page_lists_every_metric_with_its_labels() -> None:

@@ -13,9 +13,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from gitops.recorded import recorded
 from observability.queries import DASHBOARD, TARGET_LABELS, Query, alert_rules, panels, queries, uses
 from relora_contract.api.release import BaseModelRelease
-from relora_operator.metrics import ReleaseStates
+from relora_contract.api.server import AdapterServer
+from relora_operator.metrics import ReleaseStates, ServerStates
 
 QUERIES = queries()
+# What is read from statuses at a scrape has the values of these stories of the operator.
+TOLD = ("AllPromoted", "DeltaFailed", "UpgradeOverdue", "FallbackUnavailable", "FieldConflict")
 # Codes of HTTP: those of a healthy operator are the few that happened.
 OPEN = {("relora_client_request_seconds_count", "code"), ("relora_step_duration_seconds_count", "outcome")}
 
@@ -46,15 +49,18 @@ def offer() -> Offer:
             for name in names:
                 bucket = {"le"} if name.endswith("_bucket") else set()
                 offered.labels[name] |= {*collector._labelnames, *bucket, *TARGET_LABELS}
-    stored = [one for one in recorded("AllPromoted") if one["kind"] == "BaseModelRelease"]
-    offered.add(ReleaseStates(lambda: map(BaseModelRelease.model_validate, stored)).collect())
+    stored = [one for story in TOLD for one in recorded(story)]
+    releases = [BaseModelRelease.model_validate(one) for one in stored if one["kind"] == "BaseModelRelease"]
+    servers = [AdapterServer.model_validate(one) for one in stored if one["kind"] == "AdapterServer"]
+    offered.add(ReleaseStates(lambda: releases).collect())
+    offered.add(ServerStates(lambda: servers).collect())
     return offered
 
 
 def test_the_files_ask_something() -> None:
-    assert len(alert_rules()) == 8
-    assert len(panels()) == 20
-    assert len(QUERIES) >= 29
+    assert len(alert_rules()) == 10
+    assert len(panels()) == 21
+    assert len(QUERIES) >= 32
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.asked_by)
@@ -67,7 +73,7 @@ def test_a_query_asks_for_what_is_exported(query: Query, offer: Offer) -> None:
         for label, pattern in use.values:
             known = offer.values[use.metric, label]
             assert (use.metric, label) in OPEN or any(re.fullmatch(pattern, value) for value in known)
-        assert query.shown <= use.labels | TARGET_LABELS
+    assert query.shown <= used[0].labels | TARGET_LABELS, "an operator's result has the labels of its left side"
 
 
 def test_every_metric_of_the_operator_is_shown(offer: Offer) -> None:

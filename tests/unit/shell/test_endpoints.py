@@ -7,20 +7,26 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from relora_contract.api.binding import AdapterBindingStatus
 from relora_contract.api.release import BaseModelRelease
-from relora_contract.api.server import AdapterServerStatus
+from relora_contract.api.server import AdapterServer, AdapterServerStatus
 from relora_operator.core.actions import Key
 from relora_operator.health import HealthServer
 from relora_operator.logs import JsonFormatter
-from relora_operator.metrics import GATE_VERDICTS, ROLLOUTS, STEP_DURATION, ReleaseStates, count_transition
-from samples.kinds import digest, release
+from relora_operator.metrics import (
+    GATE_VERDICTS,
+    ROLLOUTS,
+    STEP_DURATION,
+    ReleaseStates,
+    ServerStates,
+    count_transition,
+)
+from samples.kinds import digest, release, server
 
-HALTED = {
-    "type": "Halted",
-    "status": "True",
-    "reason": "CanaryFailed",
-    "message": "one failed",
-    "lastTransitionTime": "2026-11-01T10:00:00Z",
-}
+
+def condition(kind: str, reason: str, status: str = "True") -> dict[str, str]:
+    return {"type": kind, "status": status, "reason": reason, "lastTransitionTime": "2026-11-01T10:00:00Z"}
+
+
+HALTED = condition("Halted", "CanaryFailed")
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ async def test_metrics_are_served_for_prometheus(url: str) -> None:
 
 def test_bindings_are_counted_by_state_from_the_releases_statuses() -> None:
     document = {**release(), "status": {"bindings": {"eligible": 3, "promoted": 2, "failed": 1}}}
-    bindings, _ = ReleaseStates(lambda: [BaseModelRelease.model_validate(document)]).collect()
+    bindings, _, _ = ReleaseStates(lambda: [BaseModelRelease.model_validate(document)]).collect()
 
     counts = {sample.labels["state"]: sample.value for sample in bindings.samples}
     assert counts == {
@@ -82,17 +88,53 @@ def test_a_halted_release_is_told(conditions: list[dict[str, str]], value: float
     status = {"bindings": {"eligible": 3}, "conditions": conditions}
     refused = {**release("refused"), "status": {"conditions": conditions}}
     documents = [{**release("tiny-r2"), "status": status}, refused]
-    _, halted = ReleaseStates(lambda: map(BaseModelRelease.model_validate, documents)).collect()
+    _, halted, _ = ReleaseStates(lambda: map(BaseModelRelease.model_validate, documents)).collect()
     assert [(sample.labels, sample.value) for sample in halted.samples] == [
         ({"model": "tiny", "release": "tiny-r2"}, value)
     ]
 
 
-def step_status(state: str) -> AdapterBindingStatus:
+def test_an_accepted_release_that_is_stalled_is_told_with_its_reason() -> None:
+    stalled, over = condition("Stalled", "DeltaFailed"), condition("Stalled", "DeltaFailed", "False")
+    documents = [
+        {**release("tiny-r2"), "status": {"bindings": {"eligible": 3}, "conditions": [stalled]}},
+        {**release("tiny-r3"), "status": {"bindings": {"eligible": 3}, "conditions": [over]}},
+        {**release("tiny-r4"), "status": {"bindings": {"eligible": 3}}},
+        {**release("refused"), "status": {"conditions": [condition("Stalled", "ForkedLineage")]}},
+    ]
+    _, _, told = ReleaseStates(lambda: map(BaseModelRelease.model_validate, documents)).collect()
+    assert [(sample.labels, sample.value) for sample in told.samples] == [
+        ({"model": "tiny", "release": "tiny-r2", "reason": "DeltaFailed"}, 1)
+    ]
+
+
+def test_servers_are_counted_by_what_their_statuses_say() -> None:
+    def one(name: str, *conditions: dict[str, str], model: str = "tiny") -> AdapterServer:
+        return AdapterServer.model_validate({**server(name, model=model), "status": {"conditions": list(conditions)}})
+
+    overdue = condition("UpToDate", "UpgradeOverdue", "False")
+    servers = [
+        one("a", condition("Ready", "Promoted"), overdue),
+        one("b", overdue, condition("Stalled", "TargetNotFound")),
+        one("c", condition("UpToDate", "NewestRelease")),
+        one("d", overdue, model="huge"),
+        one("not-seen-yet"),
+    ]
+    (family,) = ServerStates(lambda: servers).collect()
+    assert {(sample.labels["model"], sample.labels["reason"]): sample.value for sample in family.samples} == {
+        ("tiny", "UpgradeOverdue"): 2,
+        ("tiny", "NewestRelease"): 1,
+        ("huge", "UpgradeOverdue"): 1,
+    }
+    assert {frozenset(sample.labels) for sample in family.samples} == {frozenset({"model", "reason"})}
+
+
+def step_status(state: str, attempt: int = 1) -> AdapterBindingStatus:
     ended = {"outcome": "Succeeded", "verdict": "Passed", "endTime": "2026-11-01T10:01:00Z"}
     step = {"name": "port", "state": state, "startTime": "2026-11-01T10:00:00Z"}
     steps: list[dict[str, str]] = [step | (ended if state == "Finished" else {})]
     candidate: dict[str, object] = {
+        "attempt": attempt,
         "releaseName": "r2",
         "requestDigest": digest("q"),
         "gatesDigest": digest("g"),
@@ -112,6 +154,7 @@ def test_an_ended_step_is_counted_once() -> None:
     running, finished = step_status("Running"), step_status("Finished")
     count_transition(running, finished)
     count_transition(finished, finished)
+    count_transition(finished, step_status("Finished", attempt=2))  # another step failed, and this one is kept
 
     assert seen() == (verdicts + 1, seconds + 60)
 
