@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +15,38 @@ from bench.method.searchers import searcher_code
 from relora_contract.digests import model_digest
 from relora_contract.model import Model
 from relora_contract.readaptation import Readaptation
-from relora_contract.report import StepReport, Verdict
+from relora_contract.report import Probe, Seconds, Step, StepReport, Verdict
 from relora_contract.task import Gate
 from relora_trainer import placement
 from relora_trainer.execution import versions
+
+
+class Trainer(BaseModel):
+    """What carries out cells and other parts, besides the machine.
+
+    Attributes:
+        code: Digest of the trainer's code.
+        versions: Of the packages that it uses.
+        threads: Of torch.
+        placement: Device, precision and attention.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    versions: dict[str, str]
+    threads: int
+    placement: str
+
+    @classmethod
+    def here(cls) -> "Trainer":
+        """Return the trainer of this checkout on this machine."""
+        return cls(
+            code=trainer_code(),
+            versions=versions(),
+            threads=torch.get_num_threads(),
+            placement=str(placement.choose_placement()),
+        )
 
 
 class Recipe(Model):
@@ -42,6 +71,20 @@ class Recipe(Model):
     def digest(self) -> str:
         """The sha256 of the recipe's canonical JSON."""
         return model_digest(self)
+
+    @property
+    def trainer(self) -> Trainer:
+        """What carries it out."""
+        return Trainer(code=self.code, versions=self.versions, threads=self.threads, placement=self.placement)
+
+    def asks_as(self, other: "Recipe") -> bool:
+        """Tell whether two recipes ask for the same, whatever trainer answers, and from which inputs of that name."""
+        return (self.chain, self.variant, self.readaptation, self.gates) == (
+            other.chain,
+            other.variant,
+            other.readaptation,
+            other.gates,
+        )
 
 
 class Answers(BaseModel):
@@ -97,41 +140,69 @@ class Cell(BaseModel):
     @property
     def ready(self) -> bool:
         """Whether a step passed the gate."""
-        return any(report.verdict is Verdict.PASSED for report in self.reports)
+        return self._until_ready() is not None
 
     @property
-    def seconds_to_readiness(self) -> float:
-        """Seconds of all parts of all steps up to the one that passed, the delta's included; of all if none did."""
-        return sum(float(value) for report in self._until_ready() for _, value in report.seconds)
+    def seconds(self) -> float:
+        """Seconds of all parts of all steps, the delta's included."""
+        return _seconds(self.reports)
+
+    @property
+    def seconds_by_part(self) -> dict[str, float]:
+        """The same by part."""
+        return {
+            part: sum(float(getattr(report.seconds, part)) for report in self.reports) for part in Seconds.model_fields
+        }
+
+    @property
+    def seconds_to_readiness(self) -> float | None:
+        """Those of the steps up to the one that passed the gate; None where none did."""
+        reports = self._until_ready()
+        return None if reports is None else _seconds(reports)
 
     @property
     def seconds_of_delta(self) -> float:
         """Seconds of the delta step; none where the strategy has no delta."""
-        return sum(float(value) for report in self.reports if report.step == "delta" for _, value in report.seconds)
+        return _seconds([report for report in self.reports if report.step == "delta"])
 
     @property
-    def steps_to_readiness(self) -> int:
-        """Optimizer steps of the same."""
-        return sum(report.optimizer_steps for report in self._until_ready())
+    def steps_to_readiness(self) -> int | None:
+        """Optimizer steps until the gate was passed; None where it was not."""
+        reports = self._until_ready()
+        return None if reports is None else sum(report.optimizer_steps for report in reports)
 
-    def _until_ready(self) -> list[StepReport]:
+    @property
+    def probes(self) -> list[Probe]:
+        """Those of its search, in order; none where nothing was searched."""
+        return [probe for report in self.reports for probe in report.probes]
+
+    def report(self, step: Step) -> StepReport | None:
+        """Return the report of a step, if the strategy has it."""
+        return next((report for report in self.reports if report.step == step), None)
+
+    def _until_ready(self) -> list[StepReport] | None:
         passed = [index for index, report in enumerate(self.reports) if report.verdict is Verdict.PASSED]
-        return self.reports[: passed[0] + 1] if passed else self.reports
+        return self.reports[: passed[0] + 1] if passed else None
+
+
+def _seconds(reports: Sequence[StepReport]) -> float:
+    return sum(float(value) for report in reports for _, value in report.seconds)
 
 
 def recipe(chain: Chain, variant: str, readaptation: Readaptation, gates: list[Gate]) -> Recipe:
     """Return the recipe of a cell with the trainer as it is now."""
+    trainer = Trainer.here()
     return Recipe(
         chain=chain.name,
         inputs=[folder.name for folder in (chain.old, chain.new, chain.adapter, chain.data)],
         variant=variant,
         readaptation=readaptation,
         gates=gates,
-        code=trainer_code(),
+        code=trainer.code,
         search_code=searcher_code(variant),
-        versions=versions(),
-        threads=torch.get_num_threads(),
-        placement=str(placement.choose_placement()),
+        versions=trainer.versions,
+        threads=trainer.threads,
+        placement=trainer.placement,
     )
 
 

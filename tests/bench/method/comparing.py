@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bench.method import ablations, quality, readiness, searching
+from bench.method import ablations, costs, quality, readiness, searching
 from bench.method.cellset import CellSet
 from bench.results import Row, at_most, measured
 
@@ -19,5 +19,6 @@ def rows(cells: CellSet, planned: int, failed: int) -> Iterator[Row]:
     yield at_most("re-adaptations that failed", failed, 0)
     yield from readiness.rows(cells)
     yield from quality.rows(cells)
+    yield from costs.rows(cells)
     yield from ablations.rows(cells)
     yield from searching.rows(cells)

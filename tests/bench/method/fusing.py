@@ -1,6 +1,6 @@
 """Fusion of a delta with an old adapter, against PEFT's `add_weighted_adapter("svd")` on the same two adapters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from bench.method.timing import observed, ratios, reaches
+from bench.method.timing import observed, reaches, seconds
 from bench.results import Row, at_most, measured
 from relora_trainer.adapter import LoraSettings
 from relora_trainer.dora import row_gain
@@ -17,7 +17,9 @@ from relora_trainer.fusion import prepare
 
 ALPHA, BETA = 0.3, 1.7
 RANK = 16
-MODULE = "proj"
+CANDIDATES = 12
+"""Of a search: what its four landmarks and a few rounds of improvement come to."""
+MODULE, FUSED = "proj", "fused"
 _TIMES = 300
 _RELATIVE_ERROR = 1e-5
 
@@ -33,20 +35,36 @@ class _Base(nn.Module):
 def rows(sizes: Sequence[int], rounds: int) -> Iterator[Row]:
     """Yield time per size, then the errors for plain LoRA, rsLoRA and DoRA on the first size."""
     for size in sizes:
-        model, old, delta = _adapters(size, use_rslora=False)
-        peft = partial(_fuse_by_peft, model)
-        next_candidate = partial(prepare(old, delta).candidate, ALPHA, BETA)
-        first_candidate = partial(_fuse_from_the_start, old, delta)
-        name = f"fusion, {size}×{size}, add_weighted_adapter ÷ ours"
-        yield reaches(f"{name}, per candidate", ratios(next_candidate, peft, rounds=rounds), _TIMES)
-        yield observed(f"{name}, the first candidate", ratios(first_candidate, peft, rounds=rounds), "×")
+        yield from _times(size, rounds)
     for kind in ("LoRA", "rsLoRA"):
         model, old, delta = _adapters(sizes[0], use_rslora=kind == "rsLoRA")
         wanted = best_sum(old, delta)
         ours = prepare(old, delta).candidate(ALPHA, BETA)
         yield at_most(f"fusion of {kind}, relative error", _error(ours.dense(), wanted), _RELATIVE_ERROR)
-        yield measured(f"add_weighted_adapter of {kind}, relative error", _error(_fuse_by_peft(model), wanted))
+        yield measured(f"add_weighted_adapter of {kind}, relative error", _error(_update_by_peft(model), wanted))
     yield at_most("fusion of DoRA, relative error of the weight", _dora_error(sizes[0]), _RELATIVE_ERROR)
+
+
+def _times(size: int, rounds: int) -> Iterator[Row]:
+    """Yield how many times as long PEFT takes: for a whole search, for one candidate more, and for the first one.
+
+    PEFT takes the same SVD for every candidate. It is timed once a round, and a search's calls are as many times that.
+    """
+    model, old, delta = _adapters(size, use_rslora=False)
+    works: tuple[Callable[[], object], ...] = (
+        partial(_fuse_by_peft, model),
+        partial(_search, old, delta, CANDIDATES),
+        partial(prepare(old, delta).candidate, ALPHA, BETA),
+        partial(_search, old, delta, 1),
+    )
+    for work in works:
+        work()
+    found = [[seconds(work) for work in works] for _ in range(rounds)]
+    name = f"fusion, {size}×{size}, add_weighted_adapter ÷ ours"
+    searches = [CANDIDATES * peft / search for peft, search, _, _ in found]
+    yield reaches(f"{name}, a search of {CANDIDATES} candidates", searches, _TIMES)
+    yield observed(f"{name}, one candidate more", [peft / candidate for peft, _, candidate, _ in found], "×")
+    yield observed(f"{name}, the first candidate", [peft / first for peft, _, _, first in found], "×")
 
 
 def best_sum(old: Factors, delta: Factors) -> Tensor:
@@ -76,16 +94,29 @@ def _adapters(size: int, *, use_rslora: bool) -> tuple[PeftModel, Factors, Facto
     return model, old, delta
 
 
-def _fuse_from_the_start(old: Factors, delta: Factors) -> Factors:
-    return prepare(old, delta).candidate(ALPHA, BETA)
+def _search(old: Factors, delta: Factors, candidates: int) -> None:
+    """Factorise once and make so many candidates, as a search does; what (α, β) they have is no matter of time."""
+    fusion = prepare(old, delta)
+    for _ in range(candidates):
+        fusion.candidate(ALPHA, BETA)
 
 
-def _fuse_by_peft(model: PeftModel) -> Tensor:
+def _fuse_by_peft(model: PeftModel) -> None:
+    """Let PEFT make the adapter α·delta + β·old, and take it away again."""
+    _add_by_peft(model)
+    model.delete_adapter(FUSED)
+
+
+def _update_by_peft(model: PeftModel) -> Tensor:
     """Return the dense update that PEFT makes of α·delta + β·old."""
-    model.add_weighted_adapter(["delta", "old"], [ALPHA, BETA], "fused", combination_type="svd", svd_rank=RANK)
-    update: Tensor = model.get_submodule(f"base_model.model.{MODULE}").get_delta_weight("fused").detach()
-    model.delete_adapter("fused")
+    _add_by_peft(model)
+    update: Tensor = model.get_submodule(f"base_model.model.{MODULE}").get_delta_weight(FUSED).detach()
+    model.delete_adapter(FUSED)
     return update
+
+
+def _add_by_peft(model: PeftModel) -> None:
+    model.add_weighted_adapter(["delta", "old"], [ALPHA, BETA], FUSED, combination_type="svd", svd_rank=RANK)
 
 
 def _dora_error(size: int) -> float:

@@ -14,10 +14,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Part:
-    """What yields some of the rows."""
+    """What yields some of the rows.
+
+    Attributes:
+        name: Its own among the parts.
+        rows: Measures them.
+        settings: With which sizes and counts, and on what: those of other settings are other rows.
+    """
 
     name: str
     rows: Callable[[], Iterable[Row]]
+    settings: str
 
 
 def carry_out(name: str, work: Callable[[], T]) -> T:

@@ -1,20 +1,17 @@
 """Rows about final quality: every strategy to its end, on the test examples of each task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from bench.method.answers import (
-    accuracy_difference,
-    averages,
-    difference_row,
-    mean_of,
-    share_row,
-)
-from bench.method.cellset import CellSet
+from bench.method.answers import accuracy_difference, correct_on_average
+from bench.method.cellset import CellSet, Pair, Pairs
+from bench.method.intervals import mean, share
 from bench.method.variants import FINE_TUNE, RELORA, SCRATCH, STRATEGIES
-from bench.results import Row
+from bench.method.wording import counted
+from bench.results import Row, at_least, decided, measured
 
 MARGIN = -0.5
 """Points of accuracy that ReLoRA may lose on a task."""
+OTHERS = (FINE_TUNE, SCRATCH)
 
 
 def rows(cells: CellSet) -> Iterator[Row]:
@@ -22,33 +19,53 @@ def rows(cells: CellSet) -> Iterator[Row]:
     for update in cells.updates:
         for task in cells.tasks:
             yield from _of_task(cells.on(update=update, task=task), task, update)
-        for name in (FINE_TUNE, SCRATCH):
-            if groups := cells.on(update=update).pairs(RELORA, name):
-                mean = mean_of([accuracy_difference(group) for group in groups])
-                row = difference_row(f"{mean_name(update, name)}, {len(groups)} tasks", mean, "points")
-                yield row.model_copy(update={"target": "lower end > 0", "met": mean.low > 0})
+        for name in OTHERS:
+            if pairs := cells.on(update=update).pairs(RELORA, name):
+                yield _mean(mean_name(update, name), pairs)
 
 
 def difference_name(task: str, update: str, variant: str) -> str:
     """Return how the name of the row with ReLoRA's difference to a strategy begins."""
-    return f"{task}, {update} update: final accuracy, ReLoRA − {variant}"
+    return f"{task}, {update} update: {difference_of(variant)}"
+
+
+def difference_of(variant: str) -> str:
+    """Return what those names have in common on all tasks and updates."""
+    return f"final accuracy, ReLoRA − {variant}, "
 
 
 def mean_name(update: str, variant: str) -> str:
     """Return how the name of the row with the mean difference begins."""
-    return f"{update} update: mean final accuracy, ReLoRA − {variant}"
+    return f"{update} update: mean final accuracy, ReLoRA − {variant}, "
 
 
 def _of_task(cells: CellSet, task: str, update: str) -> Iterator[Row]:
     if ours := cells.of(RELORA):
         title = f"{task}, {update} update: accuracy of the old adapter on its own base"
-        yield share_row(title, ours[0].reference.outcomes)
+        reference = share(ours[0].reference.outcomes)
+        yield measured(title, reference.value, "%", reference.ends)
     for name in STRATEGIES:
         if found := cells.of(name):
-            yield share_row(f"{task}, {update} update: final accuracy, {name}", averages(found).correct)
-    for name in (FINE_TUNE, SCRATCH):
-        for group in cells.pairs(RELORA, name):
-            difference = accuracy_difference(group)
-            title = f"{difference_name(task, update, name)}, {len(group)} seeds"
-            row = difference_row(title, difference, "points")
-            yield row.model_copy(update={"target": f"lower end ≥ {MARGIN:g}", "met": difference.low >= MARGIN})
+            accuracy = share(correct_on_average(found))
+            yield measured(
+                f"{task}, {update} update: final accuracy, {name}, {counted(len(found), 'seed')}",
+                accuracy.value,
+                "%",
+                accuracy.ends,
+            )
+    for name in OTHERS:
+        for pairs in cells.pairs(RELORA, name).values():
+            yield _difference(difference_name(task, update, name), pairs)
+
+
+def _difference(name: str, pairs: Sequence[Pair]) -> Row:
+    found = accuracy_difference(pairs)
+    noise = "" if len(pairs) > 1 else ": the noise of training is not in the interval"
+    return at_least(f"{name}{counted(len(pairs), 'seed')}{noise}", found.value, MARGIN, "points", found.ends)
+
+
+def _mean(name: str, pairs: Pairs) -> Row:
+    """Return the row of a mean over tasks. That of one task has no interval, and so no target."""
+    found = mean([accuracy_difference(seeds).value for seeds in pairs.values()])
+    row = measured(f"{name}{counted(len(pairs), 'task')}", found.value, "points", found.ends)
+    return decided(row, "> 0", lambda end: end > 0) if found.ends else row

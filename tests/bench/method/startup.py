@@ -4,7 +4,6 @@ Each start is a process of its own (`python -m bench.method.startup TASK UPDATE 
 has one. The second finds the base fetched and in the page cache.
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.method.chain import Chain, open_chain
-from bench.method.timing import observed, seconds, with_interval
+from bench.method.timing import observed, seconds, spread
 from bench.results import Row, at_most
 from relora_contract.artifacts import ArtifactRef
 from relora_store.digest import digest_of_uri
@@ -37,9 +36,8 @@ def rows(chain: Chain, rounds: int) -> Iterator[Row]:
         with tempfile.TemporaryDirectory(prefix="relora-bench-") as folder:
             found.append((_start(chain, folder, digest), _start(chain, folder, digest)))
     yield observed("start-up of the first adapter of a base", [first.seconds for first, _ in found], "s")
-    shares = [100 * second.seconds / first.seconds for first, second in found]
-    share = at_most("start-up of the second on the warm base, of the first's", statistics.median(shares), _SHARE, "%")
-    yield with_interval(share, shares)
+    share = spread([100 * second.seconds / first.seconds for first, second in found])
+    yield at_most("start-up of the second on the warm base, of the first's", share.value, _SHARE, "%", share.ends)
     imports = [second.seconds - second.imported for _, second in found]
     yield observed("the interpreter and the imports in the second start", imports, "s")
     imported = [100 * second.imported / first.imported for first, second in found]

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from relora_trainer.placement import choose_placement
 _GIGABYTES_PER_SECOND = 0.7
 _GROWTH = 1.1
 _BUFFER = 1 << 24
+PAGE = 4096
 FLOAT32 = 4
 BFLOAT16 = 2
 
@@ -59,11 +60,16 @@ def rows(size: int, tensors: int, rounds: int) -> Iterator[Row]:
     )
     yield observed("raw read of both files", [bytes_read / each.read_seconds for each in many], "GB/s")
     two_tensors = 2 * size * size * FLOAT32 / 2**20
-    above = max(each.peak - each.imported for each in many) / 2**20
+    above = _above(many)
     yield at_most("peak memory above the torch import, two tensors being the target", above, two_tensors, "MiB")
     yield measured("the torch import", max(each.imported for each in many) / 2**20, "MiB")
-    growth = max(each.peak for each in many) / max(each.peak for each in few)
-    yield at_most("peak memory for a file four times as large", growth, _GROWTH, "×")
+    growth = above / _above(few)
+    yield at_most("peak memory above the torch import for a file four times as large", growth, _GROWTH, "×")
+
+
+def _above(readings: Sequence[Reading]) -> float:
+    """Return the most memory that a process took beside its imports, in MiB; a page where the work fits into them."""
+    return max(PAGE, *(each.peak - each.imported for each in readings)) / 2**20
 
 
 def _bases(folder: Path, size: int, tensors: int) -> tuple[Path, Path]:

@@ -3,33 +3,22 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from scipy.stats import binom
 
+from bench.method.intervals import TAIL, Estimate
 from bench.results import Row, at_least, measured
 
-_TAIL = 0.025
 
+def spread(values: Sequence[float]) -> Estimate:
+    """Return the median of `values` and its interval: at 95 % from six values on, the whole range of fewer.
 
-@dataclass(frozen=True)
-class Spread:
-    """A median and its interval: distribution-free at 95 % from six values on, the whole range for fewer."""
-
-    value: float
-    low: float
-    high: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return the median of `values` and its interval.
-
-    The interval's ends are order statistics: the k-th smallest and the k-th largest value, where k is the largest
-    number with P(Bin(n, ½) < k) ≤ 2.5 %.
+    It assumes no distribution. Its ends are order statistics: the k-th smallest and the k-th largest value, where k is
+    the largest number with P(Bin(n, ½) < k) ≤ 2.5 %. A single value has none.
     """
     ordered = sorted(values)
-    k = max(int(binom.ppf(_TAIL, len(ordered), 0.5)), 1)
-    return Spread(statistics.median(ordered), ordered[k - 1], ordered[-k])
+    k = max(int(binom.ppf(TAIL, len(ordered), 0.5)), 1)
+    return Estimate(statistics.median(ordered), (ordered[k - 1], ordered[-k]) if len(ordered) > 1 else None)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -47,16 +36,12 @@ def ratios(ours: Callable[[], object], theirs: Callable[[], object], *, rounds: 
 
 
 def reaches(name: str, values: Sequence[float], limit: float, unit: str = "×") -> Row:
-    """Return a row whose median must reach `limit`."""
-    return with_interval(at_least(name, statistics.median(values), limit, unit), values)
-
-
-def observed(name: str, values: Sequence[float], unit: str) -> Row:
-    """Return a row without a target."""
-    return with_interval(measured(name, statistics.median(values), unit), values)
-
-
-def with_interval(row: Row, values: Sequence[float]) -> Row:
-    """Return the row with the interval of the values behind it; a single value has none."""
+    """Return a row with the median of `values`, whose interval must reach `limit`."""
     found = spread(values)
-    return row.model_copy(update={"low": found.low, "high": found.high}) if len(values) > 1 else row
+    return at_least(name, found.value, limit, unit, found.ends)
+
+
+def observed(name: str, values: Sequence[float], unit: str = "") -> Row:
+    """Return a row with the median of `values` and without a target."""
+    found = spread(values)
+    return measured(name, found.value, unit, found.ends)

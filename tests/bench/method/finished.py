@@ -1,0 +1,108 @@
+"""What is finished of a run, all of it of one trainer; and what a table says of how and when that was measured."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench import results
+from bench.method.cells import Cell, Trainer
+from bench.method.shelf import Failure, Measured
+from bench.method.variants import Key
+
+_KIND = ("processor", "cores", "memory")
+"""What of a machine makes it one of a kind."""
+_SAID = (*_KIND, "kernel")
+_MINUTES = 16
+"""Characters of a timestamp up to its minutes."""
+
+
+class MixedError(ValueError):
+    """What is finished comes from different trainers, or from different inputs, and cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Cells, parts and failures of a run, of one trainer.
+
+    Raises:
+        MixedError: The trainer of one cell or part is not that of another, or the inputs of two cells of one chain
+            differ, or the searches of the bench in two cells of one variant; the message names what differs, and where.
+    """
+
+    cells: Mapping[Key, Cell]
+    parts: Sequence[Measured]
+    failures: Sequence[Failure]
+
+    def __post_init__(self) -> None:
+        trainers = dict(self._trainers())
+        for field in ("code", "threads", "placement"):
+            _check_same(field, {name: getattr(trainer, field) for name, trainer in trainers.items()})
+        for package in sorted({package for trainer in trainers.values() for package in trainer.versions}):
+            _check_same(package, {name: trainer.versions.get(package) for name, trainer in trainers.items()})
+        recipes = {str(key): cell.recipe for key, cell in self.cells.items()}
+        for chain in {recipe.chain for recipe in recipes.values()}:
+            _check_same("inputs", {name: found.inputs for name, found in recipes.items() if found.chain == chain})
+        for variant in {recipe.variant for recipe in recipes.values()}:
+            code = {name: found.search_code for name, found in recipes.items() if found.variant == variant}
+            _check_same("search code", code)
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer of everything that is finished; that of this checkout where nothing is."""
+        return next((trainer for _, trainer in self._trainers()), None) or Trainer.here()
+
+    @property
+    def failed(self) -> int:
+        """How many cells this trainer could not carry out."""
+        return sum(failure.recipe.trainer == self.trainer for failure in self.failures)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages, and the first digits of the digest of the trainer's code."""
+        return {**self.trainer.versions, "trainer": self.trainer.code[:12]}
+
+    @property
+    def date(self) -> str:
+        """From when to when it was measured, in UTC to the minute."""
+        reports = [report for cell in self.cells.values() for report in cell.reports]
+        starts = [*(report.start_time for report in reports), *(part.date for part in self.parts)]
+        ends = [*(report.end_time for report in reports), *(part.date for part in self.parts)]
+        if not starts:
+            return results.now()
+        first, last = (f"{moment[:_MINUTES]}Z" for moment in (min(starts), max(ends)))
+        return first if first == last else f"{first} to {last}"
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """The machines, how busy they were, and what the trainer made of them.
+
+        The load is the range of the averages over five minutes, each as it was when a cell or a part was finished.
+        """
+        found = [*(part.machine for part in self.parts), *(cell.machine for cell in self.cells.values())]
+        machines = found or [results.machine()]
+        kinds = {tuple(machine.get(name) for name in _KIND) for machine in machines}
+        loads = [float(machine["load"].split()[1]) for machine in machines if "load" in machine]
+        return {
+            "kinds of machines": str(len(kinds)),
+            **{name: said for name in _SAID if (said := _all_of(name, machines))},
+            **({"load": f"{min(loads):.1f} to {max(loads):.1f}"} if loads else {}),
+            "threads": str(self.trainer.threads),
+            "placement": self.trainer.placement,
+        }
+
+    def _trainers(self) -> Iterator[tuple[str, Trainer]]:
+        yield from ((part.name, part.trainer) for part in self.parts)
+        yield from ((str(key), cell.recipe.trainer) for key, cell in self.cells.items())
+
+
+def _all_of(name: str, machines: Sequence[Mapping[str, str]]) -> str:
+    return " and ".join(sorted({machine[name] for machine in machines if name in machine}))
+
+
+def _check_same(what: str, values: Mapping[str, object]) -> None:
+    """Raise MixedError, with two of the names, where not all values are the same."""
+    first = next(iter(values), "")
+    for name, found in values.items():
+        if found != values[first]:
+            raise MixedError(
+                f"not of one trainer and one set of inputs: {what} is {values[first]} in {first!r}, {found} in {name!r}"
+            )
