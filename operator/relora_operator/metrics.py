@@ -28,7 +28,10 @@ TIME_TO_READINESS = Histogram(
     buckets=_HOURS,
 )
 STEP_DURATION = Histogram(
-    "relora_step_duration_seconds", "Time of one step of a Job.", ("step", "outcome"), buckets=_HOURS
+    "relora_step_duration_seconds",
+    "Time of one ended step of a re-adaptation.",
+    ("step", "outcome"),
+    buckets=_HOURS,
 )
 GATE_VERDICTS = Counter("relora_gate_verdicts_total", "What the quality gates said.", ("step", "verdict"))
 ROLLOUTS = Counter("relora_rollouts_total", "Roll-outs of serving sets that ended.", ("outcome",))

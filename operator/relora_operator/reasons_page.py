@@ -9,9 +9,10 @@ _INTRODUCTION = """# Reasons of conditions
 `kubectl get bmr,adb,ads -A` shows the reason of each object in the column STATUS; `kubectl describe` shows the message
 beside it. A star (★) marks reasons that stay until someone acts.
 
-What waits or fails takes nothing away: a workload keeps the set that it has, and a binding its pair. What has no set
-yet serves nothing in these states: a server whose first roll-out failed, or whose target does not exist; and a binding
-that its server does not admit is not served.
+An upgrade that waits or fails takes nothing away: a workload keeps the set that it has, and a binding its pair. Not
+served are: a server whose set does not get ready (`RolloutFailed`; pods from before its first set go on where
+`maxUnavailable` is 0), one whose target does not exist, those who stayed on a fallback that fails, and a binding that
+is not admitted.
 
 To try again, run [`kubectl relora retry KIND/NAME -n NAMESPACE`](kubectl-plugin.md), or set the annotation
 `relora.dev/retryRequestedAt` of the object to a new value (a release is in no namespace):

@@ -123,6 +123,10 @@ def test_a_network_policy_lets_chosen_pods_reach_the_endpoints_and_nothing_else(
     assert policy["spec"]["ingress"][0]["from"] == [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
 
 
+def test_a_network_policy_without_peers_is_refused(render: Callable[..., str]) -> None:
+    assert "networkPolicy" in render("networkPolicy.enabled=true", "networkPolicy.from=null", check=False)
+
+
 def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
     assert "image.repository is empty" in render(image=False, check=False)
     assert "image.digest is empty" in render("image.repository=a/b", image=False, check=False)
@@ -147,6 +151,8 @@ def test_an_image_is_required_by_digest(render: Callable[..., str]) -> None:
         ({"extraArgs": ["--namespace=other"]}, "--namespace=other"),
         ({"extraArgs": ["--kubeconfig=/x"]}, "--kubeconfig=/x"),
         ({"networkPolicy": {"from": []}}, "[]"),
+        ({"networkPolicy": {"from": None}}, "None"),
+        ({"networkPolicy": {"enabled": True}}, "from"),
         ({"networkPolicy": {"from": [{"pods": {}}]}}, "pods"),
         ({"crds": {"keep": "yes"}}, "yes"),
         ({"rbac": {"create": True}}, "create"),

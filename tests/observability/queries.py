@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,52 @@ def _uses(part: promql.Expr) -> Iterator[Use]:
             pass
         case _:
             raise AssertionError(f"an expression of a kind that this reader does not know: {part.prettify()}")
+
+
+def server_reasons() -> set[str]:
+    """Return the reasons of servers for which `ReLoRAServerStuck` fires."""
+    (rule,) = (rule for rule in alert_rules() if rule["alert"] == "ReLoRAServerStuck")
+    return {value for use in uses(rule["expr"]) for label, value in use.values if label == "reason"}
+
+
+def result_labels(expression: str, offered: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """Return the labels that the result of an expression can have.
+
+    Args:
+        expression: PromQL.
+        offered: Labels by metric.
+    """
+    return _kept(promql.parse(expression), offered)
+
+
+def _kept(part: promql.Expr, offered: Mapping[str, Collection[str]]) -> frozenset[str]:
+    labels: frozenset[str]
+    match part:
+        case promql.VectorSelector() | promql.MatrixSelector():
+            (use,) = _uses(part)
+            labels = frozenset(offered[use.metric])
+        case promql.AggregateExpr():
+            grouped = part.modifier
+            assert grouped is None or grouped.type == promql.AggModifierType.By
+            labels = _kept(part.expr, offered) & frozenset(grouped.labels if grouped else ())
+        case promql.BinaryExpr():
+            sides = [_kept(side, offered) for side in _vectors([part.lhs, part.rhs])]
+            # `or` takes series from both sides; else the left side decides, or the one that is no number.
+            labels = sides[0] & sides[-1] if str(part.op) == "or" else sides[0]
+        case promql.Call() if part.func.name == "absent":
+            labels = frozenset()
+        case promql.Call():
+            (vector,) = _vectors(part.args)
+            labels = _kept(vector, offered) - ({"le"} if part.func.name == "histogram_quantile" else set())
+        case promql.ParenExpr() | promql.SubqueryExpr() | promql.UnaryExpr():
+            labels = _kept(part.expr, offered)
+        case _:
+            raise AssertionError(f"an expression of a kind that this reader does not know: {part.prettify()}")
+    return labels
+
+
+def _vectors(parts: list[promql.Expr]) -> list[promql.Expr]:
+    return [part for part in parts if not isinstance(part, (promql.NumberLiteral, promql.StringLiteral))]
 
 
 def _selected(selector: promql.VectorSelector) -> Use:

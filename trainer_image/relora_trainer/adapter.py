@@ -8,8 +8,7 @@ no plain form.
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -144,15 +143,11 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]], cl
         IncompatibleError: The adapter is of a kind that cannot be carried over, or does not fit the base.
         NonFiniteError: A factor holds NaN or infinity.
     """
-    settings = _settings(read_config(folder), is_classifier=bool(classes))
+    settings = read_settings(read_config(folder), is_classifier=bool(classes))
     entries = dict(open_tensors(folder / WEIGHTS, max_header_bytes=Content.ADAPTER.header_limit).tensors)
     others = {name.removeprefix(PREFIX).partition(".lora_")[0] for name in entries if ".lora_" in name}
-    with _applying_patterns():
-        modules = sorted(settings.targets(linear_modules))
-        outside = settings.targets(others - linear_modules.keys())
-        ranks = {module: settings.rank(module) for module in modules}
-        for module in modules:
-            settings.scaling(module)
+    modules = sorted(settings.targets(linear_modules))
+    outside = settings.targets(others - linear_modules.keys())
     if not modules:
         raise IncompatibleError(
             f"the base has none of the adapter's target modules {settings.target_modules}; "
@@ -162,7 +157,7 @@ def read_adapter(folder: Path, linear_modules: Mapping[str, tuple[int, int]], cl
     dtypes: set[torch.dtype] = set()
     for module in modules:
         rows, columns = linear_modules[module]
-        rank = ranks[module]
+        rank = settings.rank(module)
         a = _take(entries, f"{PREFIX}{module}.lora_A.weight", (rank, columns))
         b = _take(entries, f"{PREFIX}{module}.lora_B.weight", (rows, rank))
         dtypes |= {a.dtype, b.dtype}
@@ -234,22 +229,26 @@ def write_adapter(
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _settings(config: Mapping[str, object], *, is_classifier: bool) -> LoraSettings:
+def read_settings(config: Mapping[str, object], *, is_classifier: bool) -> LoraSettings:
+    """Return what `adapter_config.json` decides; whether it fits a base is not known yet.
+
+    Raises:
+        ConfigurationError: The adapter is for another kind of task.
+        IntegrityError: A field is missing or invalid.
+        IncompatibleError: The adapter is of a kind that cannot be carried over.
+    """
     check_supported(config, is_classifier=is_classifier)
     try:
-        return LoraSettings.model_validate({name: value for name, value in config.items() if value is not None})
+        settings = LoraSettings.model_validate({name: value for name, value in config.items() if value is not None})
+        settings.targets(["a"])  # that their patterns can be applied shows with any name
+        settings.scaling("a")
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise IntegrityError(f"{CONFIG}: {field}: {first['msg']}") from error
-
-
-@contextmanager
-def _applying_patterns() -> Iterator[None]:
-    try:
-        yield
     except (re.error, ValueError) as error:
         raise IntegrityError(f"{CONFIG}: PEFT cannot apply its targets and patterns: {error}") from error
+    return settings
 
 
 def _take(entries: dict[str, TensorEntry], name: str, shape: tuple[int, ...]) -> Tensor:

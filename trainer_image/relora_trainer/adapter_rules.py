@@ -8,6 +8,7 @@ from relora_contract.serving import Engine
 from relora_contract.task import TaskKind
 from relora_store.names import Content, check_names
 from relora_store.verified import LEDGER
+from relora_trainer.blocks import BLOCK
 from relora_trainer.errors import ConfigurationError, IncompatibleError, IntegrityError
 from relora_trainer.heads import NAMES as HEADS
 
@@ -232,6 +233,10 @@ def check_nothing_else(names: Iterable[str], targeted: Iterable[str] = ()) -> No
             if re.search(pattern, name):
                 raise IncompatibleError(f"{name}: {reason}")
     if outside := sorted(targeted):
+        if BLOCK.fullmatch(f"{outside[0]}.weight"):
+            raise IncompatibleError(
+                f"the base has no {outside[0]}: the adapter was trained on a base with other blocks"
+            )
         raise IncompatibleError(
             f"{outside[0]} is no linear module of the decoder blocks, and LoRA on other modules is not carried over; "
             "leave it out of target_modules"

@@ -27,6 +27,9 @@ BUFFER = re.compile(r".*\.(rotary_emb\.inv_freq|(attn|attention)\.masked_bias)")
 CAUSAL_MASK = re.compile(r".*\.(attn|attention)\.bias")
 CAUSAL_MASK_DIMENSIONS = 4
 """As `BUFFER`, by its shape `(1, 1, positions, positions)`: a bias of that name has one dimension."""
+IN_FLOATS = (
+    "a delta is taken of weights in floating point: release the base in bfloat16, and let the serving engine quantise"
+)
 MATRIX = 2
 SHOWN_DIFFERENCES = 5
 
@@ -73,12 +76,19 @@ class BaseWeights:
         return dict(sorted(found.items()))
 
     def linear(self, block: tuple[str, int]) -> dict[str, LinearWeight]:
-        """Return the linear modules of one block, in the order in which they lie on the disk."""
+        """Return the linear modules of one block, in the order in which they lie on the disk.
+
+        Raises:
+            IncompatibleError: A weight is stored in integers, as quantised ones are.
+        """
         weights = {
             name.removesuffix(".weight"): LinearWeight(entry, self.transposed)
             for name, entry in self.blocks[block].items()
             if name.endswith(".weight") and len(entry.shape) == MATRIX and not EXPERTS.search(name)
         }
+        for name, weight in weights.items():
+            if not weight.entry.dtype.is_floating_point:
+                raise IncompatibleError(f"{name}.weight of the base is stored as {weight.entry.dtype}; {IN_FLOATS}")
         return dict(sorted(weights.items(), key=lambda item: (item[1].entry.path, item[1].entry.offset)))
 
     @cached_property
@@ -101,10 +111,7 @@ def open_base(folder: Path) -> BaseWeights:
     """
     config = read_json(folder / "config.json")
     if config.get("quantization_config"):
-        raise IncompatibleError(
-            "the base is quantised (quantization_config of config.json), and a delta is taken of weights in floating "
-            "point: release it in bfloat16, and let the serving engine quantise"
-        )
+        raise IncompatibleError(f"the base is quantised (quantization_config of config.json); {IN_FLOATS}")
     if config.get("transformers_weights") is not None:
         raise IntegrityError("config.json names another file of weights by transformers_weights: remove it")
     if config.get("vision_config"):
@@ -124,13 +131,14 @@ def check_same_blocks(old: BaseWeights, new: BaseWeights) -> None:
     """Compare names and shapes of the tensors of the decoder blocks.
 
     Raises:
-        IncompatibleError: They differ, or there are none; the message names the first differences.
+        IncompatibleError: They differ, there are none, or one is stored in integers; the message names the first
+            differences.
     """
     before = {name: entry.shape for block in old.blocks.values() for name, entry in block.items()}
     after = {name: entry.shape for block in new.blocks.values() for name, entry in block.items()}
-    if not old.linear_shapes:
+    if not old.linear_shapes or not new.linear_shapes:
         raise IncompatibleError(
-            "the old base has no linear weights named ….layers.<n>.… or ….h.<n>.…: unknown architecture"
+            "one of the bases has no linear weights named ….layers.<n>.… or ….h.<n>.…: unknown architecture"
         )
     differences = [f"{name} is gone" for name in sorted(before.keys() - after.keys())]
     differences += [f"{name} is new" for name in sorted(after.keys() - before.keys())]

@@ -31,8 +31,8 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, s
         raise ConfigurationError(f"task.messages: the base's chat template refuses them: {error}") from error
 
 
-def chat_joint(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
-    """Return what stands between the prompt and an answer, and the token that ends an answer.
+def chat_joint(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, int]:
+    """Return a prompt as the template writes it, what stands between it and an answer, and the token that ends one.
 
     Raises:
         ConfigurationError: The template writes an answered chat otherwise than one that waits for its answer.
@@ -47,4 +47,4 @@ def chat_joint(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
         )
     after: list[int] = tokenizer(rest, add_special_tokens=False)["input_ids"]
     is_end = bool(after) and after[0] in tokenizer.all_special_ids
-    return joint, after[0] if is_end else int(tokenizer.eos_token_id)
+    return prompt, joint, after[0] if is_end else int(tokenizer.eos_token_id)

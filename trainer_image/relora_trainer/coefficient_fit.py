@@ -19,7 +19,7 @@ and most optima that we saw lie on its edge α = 0, which a sigmoid neither reac
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -140,6 +140,7 @@ class CoefficientFit:
         self._mixture = MixtureLoss(model, stacked, gains)
         self._items = items
         self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=BATCH_SIZE, seed=seed)
+        self._micro_batch_size = MICRO_BATCH
         self._device = model.device
         self._low, self._high = box.bounds().to(model.device)
         # In float64: a bound of the box that is rounded to float32 may lie outside of it.
@@ -163,8 +164,7 @@ class CoefficientFit:
             NonFiniteError: The loss or its gradient is NaN or infinite.
         """
         batch = self._plan.batch(self.step_count)
-        self._optimizer.zero_grad()
-        loss = accumulate(self._items, batch, self._loss, micro_batch_size=MICRO_BATCH, device=self._device)
+        loss = self._accumulate(batch)
         gradient = self._values.grad
         if gradient is None or not (math.isfinite(loss) and bool(gradient.isfinite().all())):
             raise NonFiniteError(
@@ -178,6 +178,20 @@ class CoefficientFit:
             self._values.clamp_(self._low, self._high)
         self.step_count += 1
         return loss
+
+    def _accumulate(self, batch: Sequence[int]) -> float:
+        """Compute the gradient of a batch, in smaller passes from when an accelerator has no room for one."""
+        while True:
+            self._optimizer.zero_grad()
+            try:
+                return accumulate(
+                    self._items, batch, self._loss, micro_batch_size=self._micro_batch_size, device=self._device
+                )
+            except torch.OutOfMemoryError:
+                if self._micro_batch_size == 1:
+                    raise
+            self._micro_batch_size //= 2
+            torch.cuda.empty_cache()
 
     def _loss(self, batch: Batch) -> Tensor:
         return self._mixture.loss(batch, self._values)

@@ -247,7 +247,7 @@ def _check_device_memory(error: RuntimeError) -> None:
 
     if isinstance(error, OutOfMemoryError):
         raise ConfigurationError(
-            "the accelerator's memory is too small for the base with one batch: lower task.maxLength, or let the "
+            "the accelerator's memory is too small for the base with one example: lower task.maxLength, or let the "
             "TrainerProfile ask for a larger one"
         ) from error
 

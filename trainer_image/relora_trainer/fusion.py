@@ -19,6 +19,8 @@ from relora_trainer.factors import Factors
 
 VANISHED = 1e-12
 """A singular value below this share of the largest is rounding of a zero."""
+NEW_ROW = 3**-0.5
+"""Norm of a row of A in a new adapter, whose elements are uniform between ±1/√in."""
 
 Weights = Callable[[str], tuple[Tensor, Tensor]]
 """Returns W and W′ of a module, `(out, in)` each, in any precision."""
@@ -55,8 +57,8 @@ class ModuleFusion:
     def candidate(self, alpha: float, beta: float) -> Factors:
         """Return α·Π_r(ΔΘ) + β·ΔΘ_i as the best rank-r approximation, in balanced float32 factors with magnitude.
 
-        Where the sum has a lower rank, and be it zero, the rest of A has rows of norm 1/√in and the rest of B is zero,
-        as a new adapter begins: with both at zero no gradient would ever move them.
+        Where the sum has a lower rank, and be it zero, the rest of A has rows of norm 1/√3, as those of a new adapter
+        have on average, and the rest of B is zero: with both at zero no gradient would ever move them.
         """
         coefficients = self.r_b.new_full((self.r_b.shape[1],), beta)
         coefficients[: self.delta_rank] = alpha
@@ -64,7 +66,7 @@ class ModuleFusion:
         kept = s[: self.rank]
         is_there = kept > VANISHED * kept.max()
         root = kept.sqrt() * is_there
-        scale = torch.where(is_there, root, self.q_a.shape[0] ** -0.5)
+        scale = torch.where(is_there, root, NEW_ROW)
         core = (scale[:, None] * v_t[: self.rank]).to(self.q_a.dtype)
         b = self.q_b @ (u[:, : self.rank] * root).to(self.q_b.dtype)
         magnitude = self.row_scale.magnitude(core, b) if self.row_scale is not None else None

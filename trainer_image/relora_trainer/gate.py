@@ -16,7 +16,7 @@ from relora_contract.task import Gate, Metric
 from relora_trainer.datasets import MAX_GATE_ITEMS
 from relora_trainer.decimals import decimal_text, optional_decimal
 from relora_trainer.errors import ConfigurationError
-from relora_trainer.macro_f1 import check_macro_f1_sample, macro_f1, macro_f1_test
+from relora_trainer.macro_f1 import check_macro_f1_sample, macro_f1, macro_f1_test, unchanged_needs
 from relora_trainer.outcomes import Outcome, pair
 from relora_trainer.paired import token_mean
 from relora_trainer.paired_tests import Evidence, accuracy_test, check_loss_sample, items_needed, loss_test
@@ -86,16 +86,27 @@ def check_sample(gates: Sequence[Gate], labels: Sequence[int]) -> None:
             check_macro_f1_sample(labels)
 
 
-def power_warnings(gates: Sequence[Gate], count: int, *, strategy: Strategy) -> list[str]:
-    """Say which margins are too narrow for `count` test examples.
+def power_warnings(gates: Sequence[Gate], labels: Sequence[int], *, strategy: Strategy) -> list[str]:
+    """Say which margins are too narrow for the test examples.
 
     The share of examples on which two equally good adapters disagree is not known beforehand; a measured value of
-    re-trained adapters is assumed. For Loss nothing can be said before the first measurement.
+    re-trained adapters is assumed. For MacroF1 it is said what an adapter needs whose answers are all right, as the old
+    one's are. For Loss nothing can be said before the first measurement.
+
+    Args:
+        gates: Of the request.
+        labels: Of the test examples.
+        strategy: It fixes how often they can be looked at.
     """
-    level = level_of(strategy)
+    level, count = level_of(strategy), len(labels)
     warnings = []
     for gate in gates:
         margin = float(gate.max_regression or 0)
+        if gate.metric is Metric.MACRO_F1 and margin and count < unchanged_needs(labels, margin=margin, level=level):
+            warnings.append(
+                f"{count} test examples are too few for maxRegression {gate.max_regression} of MacroF1: even where all "
+                "answers are right, as the old adapter's, it is not passed; the rarest class decides: give it more"
+            )
         if gate.metric not in SHARES or margin == 0:
             continue
         needed = items_needed(EXPECTED_DISCORDANCE, margin=margin, level=level)

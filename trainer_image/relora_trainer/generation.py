@@ -55,31 +55,51 @@ def generative_outcomes(
 def greedy_answers(model: PreTrainedModel, items: Sequence[Item], end: int) -> list[tuple[int, ...] | None]:
     """Return the answer to each prompt without its end token, or None where none ended within its bound.
 
-    No answer goes beyond the model's positions. Where those of one prompt end before the longest answer of the batch
-    may, every prompt is answered alone: it has the positions that its own length leaves.
+    No answer goes beyond the model's positions: where the longest answer of the batch would, and where an accelerator
+    has no room for the batch, it is answered in halves.
     """
     positions = most_positions(model.config)
     width = max(len(item.prompt) for item in items)
     limit = max(_bound(item) for item in items)
-    if positions is not None and width + limit > positions:
-        if len(items) > 1:
-            return [answer for item in items for answer in greedy_answers(model, [item], end)]
-        limit = max(1, positions - width)
+    is_long = positions is not None and width + limit > positions
+    if positions is not None and is_long and len(items) == 1:
+        limit, is_long = max(1, positions - width), False
+    answers = None if is_long else _decode(model, items, width, limit, end)
+    if answers is None:
+        half = len(items) // 2
+        return [*greedy_answers(model, items[:half], end), *greedy_answers(model, items[half:], end)]
+    return [_ended(answer[: _bound(item)], end) for item, answer in zip(items, answers, strict=True)]
+
+
+def _decode(model: PreTrainedModel, items: Sequence[Item], width: int, limit: int, end: int) -> list[list[int]] | None:
+    """Return at most `limit` tokens after each prompt, all of them padded to `width` on the left.
+
+    None: there is no room for so many. What they took is free when the caller knows, since the error is gone by then.
+
+    Raises:
+        torch.OutOfMemoryError: There is no room for one.
+    """
     input_ids = torch.full((len(items), width), end, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)
     for row, item in enumerate(items):
         input_ids[row, width - len(item.prompt) :] = torch.tensor(item.prompt)
         attention_mask[row, width - len(item.prompt) :] = 1
     generate = cast("Callable[..., Tensor]", model.generate)  # a mixin of the loaded class
-    output = generate(
-        input_ids=input_ids.to(model.device),
-        attention_mask=attention_mask.to(model.device),
-        generation_config=GenerationConfig(
-            do_sample=False, num_beams=1, max_new_tokens=limit, eos_token_id=end, pad_token_id=end, use_cache=True
-        ),
+    greedy = GenerationConfig(
+        do_sample=False, num_beams=1, max_new_tokens=limit, eos_token_id=end, pad_token_id=end, use_cache=True
     )
-    answers = output[:, width:].tolist()
-    return [_ended(answer[: _bound(item)], end) for item, answer in zip(items, answers, strict=True)]
+    try:
+        output = generate(
+            input_ids=input_ids.to(model.device),
+            attention_mask=attention_mask.to(model.device),
+            generation_config=greedy,
+        )
+    except torch.OutOfMemoryError:
+        if len(items) == 1:
+            raise
+        return None
+    answers: list[list[int]] = output[:, width:].tolist()
+    return answers
 
 
 def _bound(item: Item) -> int:

@@ -19,6 +19,8 @@ from relora_trainer.errors import ConfigurationError, DataError
 
 LINE_END = "\n"
 """What a completion is tokenised after: no tokenizer joins it with a word or with a space that follows."""
+CHUNK = 1_000
+"""Texts of one call of the tokenizer, whose own records of each token take much more memory than the tokens."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,9 @@ class Encoder:
         self.end = int(tokenizer.eos_token_id)
         self._is_chat = is_chat
         joints = ["", " "]
+        self._context = LINE_END
         if is_chat:
-            joint, self.end = chat_joint(tokenizer)
+            self._context, joint, self.end = chat_joint(tokenizer)
             joints = [joint]
         self._is_generative = choices is None
         self._is_classifier = is_classifier
@@ -161,16 +164,19 @@ class Encoder:
         """Return the tokens of completions as they follow a prompt, end-of-sequence token included."""
         if not texts:
             return ()
-        [line_end], alone = self._ids([LINE_END]), self._ids(texts)
+        [before], alone = self._ids([self._context]), self._ids(texts)
+        is_kept = self._is_chat or LINE_END in str(self._tokenizer.decode(before))  # some turn it into a space
         found = []
-        for own, whole in zip(alone, self._ids([LINE_END + text for text in texts]), strict=True):
-            is_apart = whole[: len(line_end)] == line_end  # not where the text begins with line ends of its own
-            found.append((*(whole[len(line_end) :] if is_apart else own), self.end))
+        for own, whole in zip(alone, self._ids([self._context + text for text in texts]), strict=True):
+            is_apart = is_kept and whole[: len(before)] == before  # not where the text begins with line ends of its own
+            found.append((*(whole[len(before) :] if is_apart else own), self.end))
         return tuple(found)
 
     def _ids(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
-        ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=special)["input_ids"]
-        return ids
+        found: list[list[int]] = []
+        for start in range(0, len(texts), CHUNK):
+            found += self._tokenizer(list(texts[start : start + CHUNK]), add_special_tokens=special)["input_ids"]
+        return found
 
     def _prompt(self, example: Example, text: str) -> list[int]:
         [prompt] = self._prompts([self._written(example, text)])

@@ -35,9 +35,17 @@ def read_configuration(base: Path) -> PreTrainedConfig:
 
 
 def most_positions(config: PreTrainedConfig) -> int | None:
-    """Return how many tokens a model reads at most; None where its configuration does not say."""
-    found: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return found
+    """Return how many tokens a model reads at most; None where its configuration does not say.
+
+    Where rotary positions are stretched, `max_position_embeddings` is the number before that or after it.
+    """
+    text = config.get_text_config()
+    positions: int | None = getattr(text, "max_position_embeddings", None)
+    scaling = getattr(text, "rope_parameters", None)
+    if positions is None or not isinstance(scaling, dict):
+        return positions
+    is_before = scaling.get("original_max_position_embeddings", positions) == positions
+    return int(positions * max(1.0, float(scaling.get("factor") or 1))) if is_before else positions
 
 
 def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:

@@ -1,5 +1,6 @@
 """Macro F1, the mean F1 over the classes, and its paired test of non-inferiority."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -44,7 +45,19 @@ def macro_f1_test(pairs: Pairs, *, margin: float, level: float, seed: int = 0) -
     elif high < -margin:
         verdict = Verdict.FAILED
     variance = float(gains[1:].var()) * len(pairs)
-    return Evidence(verdict, float(gains[0]), None, items_needed(variance, margin=margin, level=level))
+    # What a class may have lost unseen falls about as one divided by its examples.
+    needed = max(items_needed(variance, margin=margin, level=level), _scaled(len(pairs), unseen, margin))
+    return Evidence(verdict, float(gains[0]), None, needed)
+
+
+def unchanged_needs(labels: Sequence[int], *, margin: float, level: float) -> int:
+    """Return about how many examples an adapter that answers each right, as the old one did, needs to pass."""
+    right = np.array(labels)
+    return _scaled(len(labels), max(_unseen_losses(right, right, right, np.unique(right), level)), margin)
+
+
+def _scaled(count: int, unseen: float, margin: float) -> int:
+    return math.ceil(count * unseen / margin) if margin > 0 else 0
 
 
 def _unseen_losses(

@@ -13,8 +13,8 @@ from relora_contract.artifacts import ArtifactKind, ArtifactRef, Provenance
 from relora_contract.digests import hex_part
 from relora_contract.request import BaseRef
 from relora_store.errors import NotFoundError
-from relora_trainer.adapter import Adapter, read_adapter, read_config, write_adapter
-from relora_trainer.adapter_rules import check_engine, check_rank, check_supported
+from relora_trainer.adapter import Adapter, read_adapter, read_config, read_settings, write_adapter
+from relora_trainer.adapter_rules import check_engine, check_rank
 from relora_trainer.baseline import baseline_of
 from relora_trainer.blocks import BaseWeights, open_base
 from relora_trainer.class_order import check_class_order
@@ -77,7 +77,7 @@ class Readapting:
             folder = self.workspace.adapter(self.item.adapter)
             config = read_config(folder)  # what it tells is checked before the bases come, which are the large part
             check_engine(config, self.item.engine)
-            check_supported(config, is_classifier=self.item.task.is_classification)
+            read_settings(config, is_classifier=self.item.task.is_classification)
         LOG.info("the dataset has %d examples to train on", len(self.parts.train))
         with self.context.stopwatch.part("load"):
             old = self.workspace.base(request.source_base)
@@ -124,7 +124,8 @@ class Readapting:
         """What the first step says of the request itself."""
         request, item = self.context.readaptation, self.item
         bases = self.workspace.base(request.source_base), self.workspace.base(request.target_base)
-        power = power_warnings(item.gates, len(self.parts.gate), strategy=item.plan.strategy)
+        labels = [example.label for example in self.parts.gate]
+        power = power_warnings(item.gates, labels, strategy=item.plan.strategy)
         return [*power, *tokenizer_warnings(item.task, *bases), *self._cuts.values()]
 
     def _open(self, base: BaseRef) -> Session:

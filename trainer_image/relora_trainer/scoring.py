@@ -183,20 +183,40 @@ class Scorer:
         done = 0
         lengths = [len(prompt) + len(tail) for prompt, tail in sequences]
         for indices in by_length(lengths, self._batch_size, EVALUATION_TOKENS):
-            batch = collate([sequences[index] for index in indices], self._model.device)
-            log_p = completion_logits(self._model, batch).log_softmax(-1)
-            chosen = log_p.gather(1, batch.targets[:, None])[:, 0].double()
-            sums = chosen.new_zeros(len(indices)).index_add_(0, batch.rows, chosen)
-            starts = batch.rows.diff(prepend=batch.rows.new_tensor([-1])).nonzero()[:, 0]
-            bounds = log_p[starts + after][:, list(next_tokens)].double()
-            for place in range(after):
-                bounds += chosen[starts + place][:, None]
-            for index, total, row in zip(indices, sums.tolist(), bounds.tolist(), strict=True):
-                found[index] = (total, row)
+            scored = self._score([sequences[index] for index in indices], next_tokens, after)
+            for index, one in zip(indices, scored, strict=True):
+                found[index] = one
             done += len(indices)
             if progress:
                 progress(done, len(sequences))
         return found
+
+    def _score(
+        self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], next_tokens: Sequence[int], after: int
+    ) -> list[tuple[float, list[float]]]:
+        """Score one batch; in halves where an accelerator has no room for it."""
+        try:
+            return self._pass(sequences, next_tokens, after)
+        except torch.OutOfMemoryError:
+            if len(sequences) == 1:
+                raise
+        torch.cuda.empty_cache()
+        half = len(sequences) // 2
+        first, second = (self._score(part, next_tokens, after) for part in (sequences[:half], sequences[half:]))
+        return [*first, *second]
+
+    def _pass(
+        self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], next_tokens: Sequence[int], after: int
+    ) -> list[tuple[float, list[float]]]:
+        batch = collate(sequences, self._model.device)
+        log_p = completion_logits(self._model, batch).log_softmax(-1)
+        chosen = log_p.gather(1, batch.targets[:, None])[:, 0].double()
+        sums = chosen.new_zeros(len(sequences)).index_add_(0, batch.rows, chosen)
+        starts = batch.rows.diff(prepend=batch.rows.new_tensor([-1])).nonzero()[:, 0]
+        bounds = log_p[starts + after][:, list(next_tokens)].double()
+        for place in range(after):
+            bounds += chosen[starts + place][:, None]
+        return list(zip(sums.tolist(), bounds.tolist(), strict=True))
 
 
 def _shared(choices: Sequence[Sequence[int]]) -> int:

@@ -94,6 +94,7 @@ class Observation:
         nll: Per example, the sum of the completion's negative log-likelihoods in nats.
         tokens: Per example, the number of completion tokens.
         seconds: What the probe cost, choosing it included.
+        rejected: Whether the loss is NaN or infinite, and `nll` stands for a high one.
     """
 
     alpha: float
@@ -101,6 +102,7 @@ class Observation:
     nll: tuple[float, ...]
     tokens: tuple[int, ...]
     seconds: float
+    rejected: bool = False
 
     @property
     def loss(self) -> Estimate:
@@ -146,7 +148,7 @@ def dump_history(history: Sequence[Observation]) -> str:
 def load_history(text: str) -> list[Observation]:
     """Return the history that `dump_history` wrote."""
     return [
-        Observation(entry["alpha"], entry["beta"], tuple(entry["nll"]), tuple(entry["tokens"]), entry["seconds"])
+        Observation(**entry | {"nll": tuple(entry["nll"]), "tokens": tuple(entry["tokens"])})
         for entry in json.loads(text)
     ]
 
@@ -233,6 +235,9 @@ class Search:
     def _is_full(self, probe: Observation) -> bool:
         return len(probe.nll) == self.items
 
+    def _is_measured_in_full(self, probe: Observation) -> bool:
+        return self._is_full(probe) and not probe.rejected
+
     def _is_last(self) -> bool:
         """Tell whether no full probe could follow a screening probe, which cannot win."""
         return self.budget - len(self.history) == 1 or self._examples_left() < self.items + self.screening_items
@@ -246,21 +251,22 @@ class Search:
         if float(objective.std()) < FLAT:
             return Stop.RESOLVED
         full = torch.tensor([self._is_full(probe) for probe in self.history])
+        measured = torch.tensor([not probe.rejected for probe in self.history])
         with manual_seed(self.seed + len(self.history)):
             try:
                 inputs, model = self._surrogate(objective, noise)
             except ModelFittingError:  # every attempt would end so: the history and the seed are the same
                 return Stop.UNKNOWN
             choices = self._choices(inputs[full])
-            point, log_improvement = most_improving(model, choices, best=objective[full].max())
+            point, log_improvement = most_improving(model, choices, best=objective[full & measured].max())
             resolved = math.exp(log_improvement) < RESOLVED_SHARE * self._resolution(float(noise.min()))
-            if resolved and int(full.sum()) > 1:
+            if resolved and int((full & measured).sum()) > 1:
                 return Stop.RESOLVED
             if resolved or self._is_last():
                 point = highest(model, choices)
                 return self._candidate(point, self.items)
             variance = float(posterior(model, point)[1])
-        screened = noise[~full]
+        screened = noise[~full & measured]
         known = not len(screened) or variance <= float(screened.median()) or point[0].tolist() in inputs.tolist()
         return self._candidate(point, self.items if known else self.screening_items)
 
@@ -296,8 +302,8 @@ class Search:
         """Return the points that compete, `(n, 2)`: a grid finer than the validation examples can tell apart.
 
         In two dimensions it finds the acquisition's maximum as well as a gradient method, and never fails. Points
-        that were probed in full are left out, and so is (0, 0): there both factors are zero, and so is every
-        gradient of the training that would follow.
+        that were probed in full are left out, and so is (0, 0): nothing of the old adapter is left there, and `Scratch`
+        is the strategy that begins so.
         """
         low, high = self.box.bounds()
         steps = torch.linspace(0, 1, GRID, dtype=torch.float64)
@@ -316,13 +322,13 @@ class Search:
             Var(Σ nll) = N²·(1/n − 1/N)·s²,  Var(log loss) ≈ Var(loss) / loss²
         """
         port = self.history[0]
-        rivals = sorted(filter(self._is_full, self.history[1:]), key=lambda probe: probe.loss.value)
+        rivals = sorted(filter(self._is_measured_in_full, self.history[1:]), key=lambda probe: probe.loss.value)
         controls = np.column_stack([port.tokens, port.nll, *(probe.nll for probe in rivals[: CONTROLS - 1])])
         tokens = float(np.sum(port.tokens))
         losses, variances = [], []
         for probe in self.history:
             seen = len(probe.nll)
-            if seen == self.items:
+            if seen == self.items or probe.rejected:
                 losses.append(probe.loss.value)
                 variances.append(0.0)
                 continue
@@ -348,7 +354,9 @@ class Search:
         That is the standard error of the paired difference, on all examples, between (0, 1) and the best of the
         others, as a share of the lowest loss; or the noise that the model is given, of variance `noise`.
         """
-        port, *others = self.history
+        port, *others = (probe for probe in self.history if not probe.rejected)
+        if not others:
+            return math.sqrt(noise)
         rivals = list(filter(self._is_full, others)) or others
         differences = [paired_difference(probe.nll, port.nll[: len(probe.nll)], probe.tokens) for probe in rivals]
         nearest = min(differences, key=lambda difference: difference.value)

@@ -60,7 +60,7 @@ def tokenizer_warnings(task: Task, old: Path, new: Path) -> list[str]:
             "different ones"
         )
     before, after = _special_token(old, "eos_token"), _special_token(new, "eos_token")
-    if before is not None and after is not None and before != after:
+    if task.messages is None and before is not None and after is not None and before != after:
         warnings.append(
             f"the end-of-sequence tokens of the two bases differ: the old adapter learned to end its answers with "
             f"{before!r}, and is asked for {after!r} on the new base"

@@ -7,8 +7,9 @@ was not, on the same hardware with the same number of threads.
 
 import hashlib
 import json
+import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +34,7 @@ from relora_trainer.schedule import Schedule
 from relora_trainer.scoring import Batch, completion_nll
 from relora_trainer.tensorfile import open_tensors
 
+LOG = logging.getLogger(__name__)
 CLIP_NORM = 1.0
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 STATE_TENSORS = "state.safetensors"
@@ -131,7 +133,7 @@ class Tuner:
         number = self.step_count
         batch = self._plan.batch(number)
         self._model.train()
-        loss = accumulate(self._items, batch, self._loss, micro_batch_size=self._micro_batch_size, device=self._device)
+        loss = self._accumulate(batch)
         self._anchor.add_gradient(self.schedule.anchor_at(number))
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), CLIP_NORM))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -155,9 +157,7 @@ class Tuner:
     def save(self, folder: Path) -> None:
         """Write everything that determines the rest of the run: safetensors and JSON, no pickle."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
-        if self._device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self._device)
+        tensors = self._random_state()
         for name, parameter in self._parameters.items():
             tensors[f"{name}.value"] = parameter.detach().cpu()
             for key, value in self._optimizer.state.get(parameter, {}).items():
@@ -167,6 +167,7 @@ class Tuner:
             "step": self.step_count,
             "schedule": asdict(self.schedule),
             "items": self._items_digest(),
+            "stepped": [name for name, parameter in self._parameters.items() if self._optimizer.state.get(parameter)],
             "machine": self._machine(),
         }
         (folder / STATE_JSON).write_text(json.dumps(state, indent=1, sort_keys=True))
@@ -184,7 +185,7 @@ class Tuner:
         try:
             state = json.loads((folder / STATE_JSON).read_text())
             entries = open_tensors(folder / STATE_TENSORS).tensors
-            step, schedule = int(state["step"]), Schedule(**state["schedule"])
+            step, schedule, stepped = int(state["step"]), Schedule(**state["schedule"]), set(state["stepped"])
             same_items = state["items"] == self._items_digest()
         except (OSError, ValueError, KeyError, TypeError, NotFoundError, StoreIntegrityError) as error:
             raise IntegrityError("the training state is incomplete or damaged") from error
@@ -193,24 +194,71 @@ class Tuner:
         tensors = {name: entry.read() for name, entry in entries.items()}
         if "random.cpu" not in tensors:
             raise IntegrityError("the training state lacks random.cpu")
-        self._load(tensors)
-        torch.set_rng_state(tensors["random.cpu"])
-        if self._device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], self._device)
+        self._load(tensors, stepped)
+        self._set_random_state(tensors)
         self.step_count, self.schedule = step, schedule
         return bool(state.get("machine") == self._machine())
+
+    def _accumulate(self, batch: Sequence[int]) -> float:
+        """Add the gradient of a batch.
+
+        When an accelerator has no room for the activations of a pass, they are computed a second time in the backward
+        pass from then on: a third slower, with the same gradient. Where that is not enough, passes are halved.
+
+        Raises:
+            torch.OutOfMemoryError: There is no room for one example either way.
+        """
+        before = self._random_state()
+        while True:
+            try:
+                return accumulate(
+                    self._items, batch, self._loss, micro_batch_size=self._micro_batch_size, device=self._device
+                )
+            except torch.OutOfMemoryError:
+                if not self._can_need_less():
+                    raise
+            self._optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            self._set_random_state(before)
+
+    def _can_need_less(self) -> bool:
+        """Let a pass need less memory, and tell whether there was a way to."""
+        if self._model.supports_gradient_checkpointing and not self._model.is_activation_checkpointing:
+            LOG.warning(
+                "the accelerator has no room for the activations of a pass: they are computed twice from now on"
+            )
+            self._model.activation_checkpointing_enable({"use_reentrant": False})
+            return True
+        if self._micro_batch_size == 1:
+            return False
+        self._micro_batch_size //= 2
+        LOG.warning("the accelerator has no room for a pass: from now on it has %d examples", self._micro_batch_size)
+        return True
 
     def _loss(self, batch: Batch) -> Tensor:
         return completion_nll(self._model, batch).sum()
 
+    def _random_state(self) -> dict[str, Tensor]:
+        """Return the states that dropout draws from."""
+        state = {"random.cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            state["random.cuda"] = torch.cuda.get_rng_state(self._device)
+        return state
+
+    def _set_random_state(self, state: Mapping[str, Tensor]) -> None:
+        torch.set_rng_state(state["random.cpu"])
+        if self._device.type == "cuda" and "random.cuda" in state:
+            torch.cuda.set_rng_state(state["random.cuda"], self._device)
+
     @torch.no_grad()
-    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+    def _load(self, tensors: Mapping[str, Tensor], stepped: Collection[str]) -> None:
+        """Set the parameters, and AdamW's state of those that it has stepped.
+
+        It has none of a parameter before its first gradient, which some never get: a model may leave projections out.
+        """
         for name, parameter in self._parameters.items():
-            # AdamW has no state of a parameter before its first gradient, which some never get: the model may leave
-            # projections of its last blocks out.
-            was_stepped = any(f"{name}.{key}" in tensors for key in ADAM_STATE)
             try:
-                values = {key: tensors[f"{name}.{key}"] for key in ("value", *(ADAM_STATE if was_stepped else ()))}
+                values = {key: tensors[f"{name}.{key}"] for key in ("value", *(ADAM_STATE if name in stepped else ()))}
             except KeyError as error:
                 raise IntegrityError(f"the training state lacks {error.args[0]}") from error
             if any(values[key].shape != parameter.shape for key in values if key != "step"):

@@ -62,8 +62,8 @@ def fetch(
     """Bring the serving set of this pod to its disk, for an engine that starts with --config /relora/vllm.yaml.
 
     Downloads the base to <output>/base and each adapter to <output>/adapters/<served name>, verifies every digest and
-    that all adapters were made for this very base, and writes <output>/vllm.yaml, probe.py and probe.json. What is
-    complete from an earlier attempt is kept.
+    that each published adapter was made for this very base, and writes <output>/vllm.yaml, probe.py and probe.json.
+    What is complete from an earlier attempt is kept.
     """
     if context.invoked_subcommand:
         return

@@ -62,7 +62,7 @@ def rights() -> str:
     return yaml.safe_dump_all(found)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def refused(control_plane: ControlPlane) -> Iterator[Refused]:
     """Run kubectl as the operator's account; return what the policy says against it, or None."""
 
@@ -162,6 +162,25 @@ def test_jobs_get_no_token(refused: Refused) -> None:
     assert "not one of the operator's" in str(
         refused(*create, stdin=job("new", {}, automountServiceAccountToken=False))
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "admitted"),
+    [
+        ({"secret": {"secretName": "store"}}, True),
+        ({"emptyDir": {}}, True),
+        ({"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}}, True),
+        ({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}, False),
+        ({"hostPath": {"path": "/"}}, False),
+        ({"persistentVolumeClaim": {"claimName": "data"}}, False),
+    ],
+    ids=str,
+)
+def test_jobs_mount_secrets_metadata_and_scratch_space_only(refused: Refused, source: Json, *, admitted: bool) -> None:
+    volumes = [{"name": "scratch", "emptyDir": {}}, {"name": "other", **source}]
+    created = job("new", OF_THE_OPERATOR, automountServiceAccountToken=False, volumes=volumes)
+    told = refused("create", "--dry-run=server", "-f", "-", stdin=created)
+    assert told is None if admitted else "may mount Secrets" in str(told)
 
 
 def test_only_its_own_jobs_are_changed_and_deleted(refused: Refused) -> None:

@@ -72,7 +72,7 @@ def test_what_vanishes_can_still_be_trained(
     gone = fused.b[:, :components].norm(dim=0) == 0
     assert int((~gone).sum()) == (min(components, stored) if beta else 0)
     norms = fused.a[:components][gone].norm(dim=1)
-    torch.testing.assert_close(norms, torch.full_like(norms, shape[1] ** -0.5))
+    torch.testing.assert_close(norms, torch.full_like(norms, 3**-0.5))
     torch.testing.assert_close(fused.dense(), beta * old.dense(), atol=1e-4, rtol=1e-4)
 
 

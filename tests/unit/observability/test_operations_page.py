@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from observability.queries import alert_rules
+from observability.queries import alert_rules, server_reasons
 from relora_contract.api.release import BindingCounts as BindingStates
 from relora_operator.metrics import ReleaseStates, ServerStates
 
@@ -44,3 +44,8 @@ def test_the_page_names_every_state_of_a_binding() -> None:
 
 def test_the_page_says_what_to_do_for_every_alert() -> None:
     assert re.findall(r"^\| `(ReLoRA\w+)` \|", PAGE, re.MULTILINE) == [rule["alert"] for rule in alert_rules()]
+
+
+def test_the_page_names_every_reason_of_a_stuck_server() -> None:
+    (row,) = (line for line in PAGE.splitlines() if line.startswith("| `ReLoRAServerStuck`"))
+    assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == server_reasons()

@@ -11,14 +11,39 @@ from prometheus_client import REGISTRY, Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 from gitops.recorded import recorded
-from observability.queries import DASHBOARD, TARGET_LABELS, Query, alert_rules, panels, queries, uses
+from observability.queries import (
+    DASHBOARD,
+    TARGET_LABELS,
+    Query,
+    alert_rules,
+    panels,
+    queries,
+    result_labels,
+    server_reasons,
+    uses,
+)
 from relora_contract.api.release import BaseModelRelease
 from relora_contract.api.server import AdapterServer
+from relora_operator.core.reasons import REGISTRY as REASONS
+from relora_operator.core.reasons import Blame
 from relora_operator.metrics import ReleaseStates, ServerStates
 
 QUERIES = queries()
 # What is read from statuses at a scrape has the values of these stories of the operator.
-TOLD = ("AllPromoted", "DeltaFailed", "UpgradeOverdue", "FallbackUnavailable", "FieldConflict")
+TOLD = (
+    "AllPromoted",
+    "DeltaFailed",
+    "UpgradeOverdue",
+    "FallbackUnavailable",
+    "FieldConflict",
+    "RolloutFailed",
+    "SetTooLarge",
+    "ConsentMissing",
+    "TargetNotFound",
+    "TargetConflict",
+    "TargetControlled",
+    "unknown first release",
+)
 # Codes of HTTP: those of a healthy operator are the few that happened.
 OPEN = {("relora_client_request_seconds_count", "code"), ("relora_step_duration_seconds_count", "outcome")}
 
@@ -73,7 +98,32 @@ def test_a_query_asks_for_what_is_exported(query: Query, offer: Offer) -> None:
         for label, pattern in use.values:
             known = offer.values[use.metric, label]
             assert (use.metric, label) in OPEN or any(re.fullmatch(pattern, value) for value in known)
-    assert query.shown <= used[0].labels | TARGET_LABELS, "an operator's result has the labels of its left side"
+    assert query.shown <= result_labels(query.expression, offer.labels)
+
+
+@pytest.mark.parametrize(
+    ("expression", "labels"),
+    [
+        ("m", {"a", "b"}),
+        ('max by (a) (m{b=~"x|y"}) > 0', {"a"}),
+        ("sum(m)", set()),
+        ("1 - sum by (b) (rate(m[5m]))", {"b"}),
+        ("m unless on (a) max by (a) (n)", {"a", "b"}),
+        ("m or n", {"a"}),
+        ("histogram_quantile(0.9, sum by (le, a) (rate(h[5m])))", {"a"}),
+        ("absent(m == 1)", set()),
+    ],
+)
+def test_a_result_has_the_labels_that_no_aggregation_loses(expression: str, labels: set[str]) -> None:
+    offered = {"m": {"a", "b"}, "n": {"a", "c"}, "h": {"a", "b", "le"}}
+    assert result_labels(expression, offered) == labels
+
+
+def test_an_alert_names_every_reason_that_the_owner_of_a_server_must_remove() -> None:
+    owners = {reason: entry for reason, entry in REASONS.items() if entry.blame is Blame.OWNER}
+    assert server_reasons() == {
+        reason.value for reason, entry in owners.items() if "AdapterServer.UpToDate" in entry.conditions
+    }
 
 
 def test_every_metric_of_the_operator_is_shown(offer: Offer) -> None:

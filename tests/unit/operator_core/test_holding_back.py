@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.builders import make_binding, make_release
+from fleet.builders import make_binding, make_release, make_server
 from fleet.jobs import SimJob, StepEnd, gate_says, run
 from fleet.stories import fleet_of
 from fleet.world import Watched, World
@@ -120,6 +120,20 @@ def test_a_suspended_server_begins_no_roll_out_but_puts_a_lost_set_back() -> Non
     changed(world, world.server(), suspend=False).live_on()
     assert release_of(world) == "r2"
     assert world.condition(world.releases["r2"], "Complete") == "True/AllPromoted"
+
+
+def test_the_first_set_of_a_server_that_was_made_suspended_holds_everybody_who_is_there_when_it_is_resumed() -> None:
+    world = World().add(make_release("r1"), make_server(suspend=True)).add_target()
+    for team in ("alpha", "beta"):
+        world.add(make_binding(namespace=team).on_server().build()).live_on()
+    assert world.target().view.serving_set is None
+    assert world.condition(world.server(), "UpToDate") == "False/Suspended"
+
+    changed(world, world.server(), suspend=False).settle()
+    first = world.server().status.candidate
+    assert first is not None
+    assert first.adapters == 2
+    assert world.server().status.current is None
 
 
 def test_a_suspended_server_with_nothing_to_do_is_up_to_date() -> None:

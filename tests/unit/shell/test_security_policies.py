@@ -1,5 +1,6 @@
 """The policies of the examples name the operator, its Jobs and what it writes as they are called."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,14 @@ def test_the_admission_policy_knows_what_the_operator_writes() -> None:
     assert f"['{ANNOTATION_SERVING_SET}', '{ANNOTATION_SERVING_SET_DIGEST}']" in text
     assert f"'{LABEL_ADAPTER_SERVER}' in " in text
     assert f"variables.labels['{LABEL_MANAGED_BY}'] == '{MANAGED_BY}'" in text
+
+
+def test_the_admission_policy_lets_jobs_mount_what_they_do_and_nothing_else() -> None:
+    mounted = {
+        source
+        for path in sorted((EXPECTED / "manifests").glob("*.yaml"))
+        for volume in documents(path)[0]["spec"]["template"]["spec"]["volumes"]
+        for source in volume.keys() - {"name"}
+    }
+    text = (SECURITY / "admission-policy.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r"has\(volume\.(\w+)\)", text)) == mounted

@@ -293,6 +293,13 @@ def test_a_target_outside_of_the_blocks_is_told_apart_from_a_stray_tensor(folder
         read_adapter(folder, linears(make_base()))
 
 
+def test_an_adapter_of_a_base_with_more_blocks_is_told_so(folder: Path, make_base: MakeBase) -> None:
+    tensor = "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight"
+    edit_tensors(folder, lambda t: t.update({tensor: torch.ones(4, 32)}))
+    with pytest.raises(IncompatibleError, match=r"no model\.layers\.7\.self_attn\.q_proj: .* a base with other blocks"):
+        read_adapter(folder, linears(make_base()))
+
+
 @pytest.mark.parametrize("fields", [{"use_dora": True}, {"modules_to_save": ["score"]}])
 def test_what_the_engine_cannot_load_is_refused_with_the_remedy(folder: Path, fields: dict[str, object]) -> None:
     for engine in (*Engine, None):

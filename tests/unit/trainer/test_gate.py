@@ -158,6 +158,12 @@ class TestMacroF1:
         assert macro_f1_test(same, margin=0.0, level=LEVEL).verdict is Verdict.INCONCLUSIVE
         assert macro_f1_test(same, margin=0.05, level=LEVEL).verdict is Verdict.PASSED
 
+    def test_what_a_rare_class_needs_is_told(self) -> None:
+        right = [Outcome(str(i), int(i < 10), int(i < 10), 0.0, 1) for i in range(600)]
+        evidence = macro_f1_test([(one, one) for one in right], margin=0.02, level=0.0125)
+        assert evidence.verdict is Verdict.INCONCLUSIVE
+        assert 2000 < evidence.items_needed < 5000
+
     def test_losses_that_a_sample_may_miss_are_not_taken_for_none(self) -> None:
         labels, level, rate = [0, 1] * 300, 0.0125, 0.004
         margin = 1 - macro_f1([Outcome(str(i), i % 2, (i + (i < 8)) % 2, 0.0, 1) for i in range(2000)])
@@ -241,7 +247,7 @@ def test_exact_match_is_judged_as_a_share() -> None:
     judged = [judge([gate(metric, margin="0.02")], new, old, strategy=Strategy.RELORA) for metric in SHARES]
     assert judged[0][0] is judged[1][0] is Verdict.PASSED
     assert judged[0][1][0].statistic == judged[1][1][0].statistic
-    assert len(power_warnings([gate(Metric.EXACT_MATCH, margin="0.005")], 5000, strategy=Strategy.RELORA)) == 1
+    assert len(power_warnings([gate(Metric.EXACT_MATCH, margin="0.005")], [0] * 5000, strategy=Strategy.RELORA)) == 1
 
 
 def test_wilsons_interval_of_a_share() -> None:
@@ -273,18 +279,22 @@ def test_a_reference_of_other_examples_tokens_or_labels_is_refused(reference: li
 
 
 def test_a_margin_too_narrow_for_the_test_set_is_warned_about() -> None:
-    (warning,) = power_warnings([gate(margin="0.005")], 5000, strategy=Strategy.RELORA)
+    (warning,) = power_warnings([gate(margin="0.005")], [0] * 5000, strategy=Strategy.RELORA)
     assert "5000 test examples are few for maxRegression 0.005" in warning
     assert "of which a gate reads 5000: allow a wider margin" in warning
-    (warning,) = power_warnings([gate(margin="0.02")], 247, strategy=Strategy.RELORA)
+    (warning,) = power_warnings([gate(margin="0.02")], [0] * 247, strategy=Strategy.RELORA)
     assert "passes with a probability of about" in warning
-    (warning,) = power_warnings([gate(margin="0.02")], 246, strategy=Strategy.RELORA)
+    (warning,) = power_warnings([gate(margin="0.02")], [0] * 246, strategy=Strategy.RELORA)
     assert "as the old one did needs 247 to pass; about 1545 examples give a power of 80%" in warning
     for count, verdict in ((247, Verdict.PASSED), (246, Verdict.INCONCLUSIVE)):
         same = outcomes([True] * count)
         assert judge([gate(margin="0.02")], same, same, strategy=Strategy.RELORA)[0] is verdict
-    assert power_warnings([gate(margin="0.02")], 5000, strategy=Strategy.RELORA) == []
-    assert power_warnings([gate(threshold="0.9")], 10, strategy=Strategy.RELORA) == []
+    assert power_warnings([gate(margin="0.02")], [0] * 5000, strategy=Strategy.RELORA) == []
+    rare = [0] * 590 + [1] * 10
+    (warning,) = power_warnings([gate(Metric.MACRO_F1, margin="0.02")], rare, strategy=Strategy.RELORA)
+    assert "the rarest class decides" in warning
+    assert power_warnings([gate(Metric.MACRO_F1, margin="0.02")], [0, 1] * 300, strategy=Strategy.RELORA) == []
+    assert power_warnings([gate(threshold="0.9")], [0] * 10, strategy=Strategy.RELORA) == []
 
 
 @pytest.mark.parametrize(

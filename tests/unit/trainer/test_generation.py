@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,21 @@ def test_batches_with_a_cache_decode_as_one_sequence_without(make_base: MakeBase
 def test_decoding_never_leaves_the_models_positions(make_base: MakeBase) -> None:
     prompt = tuple(range(3, 63)) * 2  # 120 of 128 positions
     assert greedy_answers(make_base(), [Item("0", prompt, 0, (5,) * 20)], end=2) == [None]
+
+
+def test_a_batch_without_room_is_answered_in_halves(make_base: MakeBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, items = make_base(), random_items()
+    want = greedy_answers(model, items, end=7)
+    untyped: Any = model
+    generate = untyped.generate
+
+    def crowded(input_ids: torch.Tensor, **named: Any) -> Any:  # noqa: ANN401 - those of the method
+        if len(input_ids) > 5:
+            raise torch.OutOfMemoryError("tried to allocate 16 GiB")
+        return generate(input_ids=input_ids, **named)
+
+    monkeypatch.setattr(model, "generate", crowded)
+    assert greedy_answers(model, items, end=7) == want
 
 
 def test_a_neighbour_with_a_long_prompt_shortens_no_answer() -> None:

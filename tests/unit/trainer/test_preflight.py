@@ -168,7 +168,7 @@ def test_a_gate_measures_what_the_task_has(choices: list[str] | None, metric: Me
         "quantised weights": (
             "config.json",
             lambda value: value.update(quantization_config={"quant_method": "fp8"}),
-            "the base is quantised .* release it in bfloat16",
+            "the base is quantised .* release the base in bfloat16",
         ),
         "another normalizer": (
             "tokenizer.json",
@@ -234,6 +234,16 @@ def test_a_chat_template_that_writes_the_time_is_told(tmp_path: Path) -> None:
         assert len(tokenizer_warnings(CHAT, old, new)) == count
 
 
+def test_weights_in_integers_are_refused(tmp_path: Path) -> None:
+    old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
+    packed = {"model.layers.0.self_attn.q_proj.weight": torch.zeros(4, 4, dtype=torch.int8)}
+    save_file(packed, new / "model.safetensors")
+    with pytest.raises(
+        IncompatibleError, match=r"q_proj\.weight of the base is stored as torch\.int8; a delta is taken"
+    ):
+        check_bases(old, new)
+
+
 def test_another_token_at_the_end_of_answers_is_told(tmp_path: Path) -> None:
     old, new = _base(tmp_path / "old"), _base(tmp_path / "new")
     (old / "special_tokens_map.json").write_text(json.dumps({"eos_token": {"content": "</s>"}}))
@@ -241,5 +251,6 @@ def test_another_token_at_the_end_of_answers_is_told(tmp_path: Path) -> None:
     (new / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>"}))
     (warning,) = tokenizer_warnings(PLAIN, old, new)
     assert "end its answers with '</s>', and is asked for '<|im_end|>'" in warning
+    assert tokenizer_warnings(CHAT, old, new) == [], "a chat ends with the token of its template"
     (new / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
     assert tokenizer_warnings(PLAIN, old, new) == []

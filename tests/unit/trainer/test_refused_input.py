@@ -77,6 +77,11 @@ def test_bad_input_ends_port_with_its_exit_code(
             ExitCode.INCOMPATIBLE,
             "ADALORA",
         ),
+        "a pattern that is no regular expression": (
+            lambda root: _edit(root / "adapter" / "adapter_config.json", rank_pattern={"([": 4}),
+            ExitCode.INTEGRITY,
+            "PEFT cannot apply its targets and patterns",
+        ),
         "a label outside of the choices": (
             lambda root: (root / "test.jsonl").write_text('{"text": "abc", "label": "mid"}\n'),
             ExitCode.DATA,

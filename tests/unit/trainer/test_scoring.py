@@ -6,7 +6,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaForCausalLM, PreT
 
 from relora_trainer.errors import NonFiniteError
 from relora_trainer.items import Item, ItemSet
-from relora_trainer.scoring import Scorer, collate, completion_logits, completion_nll
+from relora_trainer.scoring import Batch, Scorer, collate, completion_logits, completion_nll
 from relora_trainer.search import Observation
 
 MakeBase = Callable[..., LlamaForCausalLM]
@@ -133,3 +133,23 @@ def test_a_non_finite_loss_is_an_error(make_base: MakeBase) -> None:
         Scorer(model, batch_size=3).losses(random_items(4))
     with pytest.raises(NonFiniteError, match="4 examples"):
         Scorer(model, batch_size=3).outcomes(random_items(4))
+
+
+def test_a_batch_without_room_is_scored_in_halves(make_base: MakeBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, items = make_base(), random_items(11)
+    scorer = Scorer(model, batch_size=8)
+    want = scorer.outcomes(items)
+    most = 3
+
+    def crowded(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        if len(batch.input_ids) > most:
+            raise torch.OutOfMemoryError("tried to allocate 16 GiB")
+        return completion_logits(model, batch)
+
+    monkeypatch.setattr("relora_trainer.scoring.completion_logits", crowded)
+    found = scorer.outcomes(items)
+    assert [outcome.prediction for outcome in found] == [outcome.prediction for outcome in want]
+    assert [outcome.nll for outcome in found] == pytest.approx([outcome.nll for outcome in want], abs=1e-4)
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        scorer.outcomes(items)

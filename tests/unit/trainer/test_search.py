@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -270,6 +271,19 @@ def test_the_empty_update_is_never_proposed() -> None:
     run(search, lambda alpha, beta: 0.3 * alpha + 0.1 * beta)
     assert all(probe.alpha or probe.beta for probe in search.history)
     assert best(search.history).beta < 0.5
+
+
+def test_a_loss_that_is_not_finite_is_no_rival() -> None:
+    search = Search(BOX, budget=20, items=ITEMS)
+    while isinstance(candidate := search.ask(), Candidate):
+        measured = probe(bowl, candidate)
+        far = candidate.alpha + candidate.beta > 1.9 and (candidate.alpha, candidate.beta) != (0, 1)
+        high = tuple(3 * value + 1 for value in search.history[0].nll[: candidate.items]) if far else measured.nll
+        search.tell(replace(measured, nll=high, rejected=far))
+    full = [each for each in search.history[1:] if len(each.nll) == ITEMS]
+    assert any(each.rejected for each in search.history)
+    assert any(not each.rejected for each in full)
+    assert load_history(dump_history(search.history)) == search.history
 
 
 def test_a_history_that_no_model_fits_ends_the_search_and_not_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:

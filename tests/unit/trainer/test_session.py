@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from relora_contract.task import Task
 from relora_trainer.errors import ConfigurationError, IntegrityError
+from relora_trainer.loading import most_positions
 from relora_trainer.placement import Placement
 from relora_trainer.session import open_session
 
@@ -74,3 +75,18 @@ def test_an_example_is_no_longer_than_the_base_has_positions(
     long = TASK.model_copy(update={"max_length": 129})
     with pytest.raises(ConfigurationError, match=r"task\.maxLength is 129, and the base reads at most 128 tokens"):
         open_session(tmp_path, {}, long, placement)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "positions"),
+    [
+        ({"rope_type": "default"}, 32_768),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}, 131_072),
+        ({"rope_type": "linear", "factor": 2.0}, 65_536),
+        ({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8_192}, 32_768),
+    ],
+)
+def test_stretched_positions_are_counted_as_they_are_read(scaling: dict[str, object], positions: int) -> None:
+    config = LlamaConfig(max_position_embeddings=32_768)
+    config.rope_parameters = {"rope_theta": 10_000.0, **scaling}
+    assert most_positions(config) == positions

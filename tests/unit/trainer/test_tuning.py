@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -410,3 +411,36 @@ def test_a_state_without_its_random_numbers_is_damaged(make_tuner: MakeTuner, tm
     save_file(tensors, tmp_path / "state.safetensors")
     with pytest.raises(IntegrityError, match=r"lacks random\.cpu"):
         make_tuner().restore(tmp_path)
+
+
+def without_room(*_: object, **__: object) -> float:
+    raise torch.OutOfMemoryError("tried to allocate 16 GiB")
+
+
+def test_without_room_for_its_activations_a_step_is_made_again_and_computes_them_twice(
+    make_tuner: MakeTuner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    want = steps(make_tuner(), 4)
+    calls = 0
+
+    def crowded(*arguments: Any, **named: Any) -> float:  # noqa: ANN401 - those of the function
+        nonlocal calls
+        calls += 1
+        loss = accumulation.accumulate(*arguments, **named)  # gradients and random numbers are not as before
+        if calls == 2:
+            raise torch.OutOfMemoryError("tried to allocate 16 GiB")
+        return loss
+
+    monkeypatch.setattr("relora_trainer.tuning.accumulate", crowded)
+    tuner = make_tuner()
+    found = steps(tuner, 4)
+    assert tuner._model.is_activation_checkpointing
+    assert [step.loss for step in found] == pytest.approx([step.loss for step in want], rel=1e-6)
+    assert [step.gradient_norm for step in found] == pytest.approx([step.gradient_norm for step in want], rel=1e-5)
+    calls = 1  # the next one has no room either: the passes are halved
+    tuner.step()
+    assert (tuner._micro_batch_size, calls) == (4, 3)
+    monkeypatch.setattr("relora_trainer.tuning.accumulate", without_room)
+    with pytest.raises(torch.OutOfMemoryError):
+        tuner.step()
+    assert tuner._micro_batch_size == 1

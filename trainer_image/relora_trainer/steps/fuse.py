@@ -47,9 +47,9 @@ from relora_trainer.search import (
 from relora_trainer.session import Session
 
 LOG = logging.getLogger(__name__)
-LEAST_PROBES = 4
-"""Full probes that a search must be able to afford; one reads no more examples than leave it so many."""
-REJECTED = 10.0
+LEAST_PROBES = {Granularity.GLOBAL: 4, Granularity.PER_MODULE: 7}
+"""Full probes that must be affordable, those that a fit costs included; a probe reads no more examples than that."""
+REJECTED = 3.0
 """How many times the loss of (0, 1) stands for one that is not finite, and one nat per token more."""
 HISTORY = "history.json"
 FIT = "fit.json"
@@ -86,6 +86,7 @@ def run(context: StepContext, searcher: Callable[..., Search] = Search) -> StepR
     initial = fusion.mixed(fitted.coefficients) if fitted and per_module else fusion.candidate(alpha, beta)
     folder = work.scratch("fuse-init")
     write_factors(folder, initial)
+    lacks_fit = work.item.plan.granularity is Granularity.PER_MODULE and not fitted
     texts = (None, None) if per_module else (decimal_text(alpha), decimal_text(beta))
     found = StepResult(
         training_state=work.publish(folder, "TrainingState"),
@@ -95,7 +96,7 @@ def run(context: StepContext, searcher: Callable[..., Search] = Search) -> StepR
         probes=[_probe(observation) for observation in history],
         surface=surface,
         captured_energy={name: decimal_text(share) for name, share in energy.items()},
-        warnings=[NO_FIT] if work.item.plan.granularity is Granularity.PER_MODULE and not fitted else [],
+        warnings=[*coefficients.warnings, *([NO_FIT] if lacks_fit else [])],
     )
     if not improved:
         return found
@@ -160,7 +161,7 @@ def most_items(plan: Plan, examples: int) -> int:
         plan: Of the re-adaptation.
         examples: To train on.
     """
-    return max(MIN_SCREENING_ITEMS, math.floor(_most_examples(plan, examples) / LEAST_PROBES))
+    return max(MIN_SCREENING_ITEMS, math.floor(_most_examples(plan, examples) / LEAST_PROBES[plan.granularity]))
 
 
 def _most_examples(plan: Plan, examples: int) -> float:
@@ -181,6 +182,8 @@ class CoefficientSearch:
         self._fusion = fusion
         self._items = items
         self._box = Box(_interval(self._plan.alpha), _interval(self._plan.beta))
+        self.warnings: list[str] = []
+        """For the report."""
 
     def search(self) -> Search:
         """Search the pair for all modules, within what the fit leaves of budget and cost."""
@@ -203,6 +206,8 @@ class CoefficientSearch:
             self._save(search.history)
             loss = best(search.history).loss.value
             self._work.context.progress.update("search", len(search.history), search.budget, f"best loss {loss:.4f}")
+        if asked is Stop.UNKNOWN:
+            self.warnings.append(f"no model can be fitted to the {len(search.history)} probes: the search ended early")
         return search
 
     def fit(self, history: list[Observation]) -> Fitted | None:
@@ -270,10 +275,12 @@ class CoefficientSearch:
         except NonFiniteError as error:
             if not history:
                 raise
-            LOG.warning("the loss at α = %g, β = %g is rejected: %s", candidate.alpha, candidate.beta, error)
+            self.warnings.append(f"the loss at α = {candidate.alpha:g}, β = {candidate.beta:g} is not finite: {error}")
+            LOG.warning("%s", self.warnings[-1])
             tokens = history[0].tokens[: candidate.items]
             finite = zip(history[0].nll[: candidate.items], tokens, strict=True)
             nll = tuple(REJECTED * value + count for value, count in finite)
+            return Observation(candidate.alpha, candidate.beta, nll, tokens, clock.monotonic() - start, rejected=True)
         return Observation(candidate.alpha, candidate.beta, nll, tokens, clock.monotonic() - start)
 
     def _save(self, history: list[Observation]) -> None:
