@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.method import ablations, quality, readiness, searching
+from bench.method import ablations, comparing, quality, readiness, searching
 from bench.method.plots import UPDATES, draw, file_name, panels
 from bench.method.searchers import GRID, PAPER
 from bench.method.variants import ABLATIONS, FINE_TUNE, RELORA, SCRATCH
@@ -26,6 +26,7 @@ def every_row(result: Result) -> list[Row]:
 def summary(result: Result) -> list[Row]:
     """Return what the README shows of a run: what the comparisons come to, and the targets of the parts."""
     return [
+        *_first(result, comparing.MEASURED),
         *_first(result, *(readiness.ratio_name(other) for other in (SCRATCH, FINE_TUNE))),
         *_first(result, *(name for other in (SCRATCH, FINE_TUNE) for name in _alone(other))),
         *_first(result, readiness.slower_name(), *(readiness.ported_name(update) for update in UPDATES)),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.method import ablations, quality, readiness, searching
+from bench.method import ablations, comparing, quality, readiness, searching
 from bench.method.chain import HARD
 from bench.method.page import END, FULL, PAGE, QUICK, README, drawn, kept, summary, with_tables
 from bench.method.searchers import PAPER
@@ -68,6 +68,7 @@ def test_the_summary_has_the_answers_and_the_targets_of_the_parts() -> None:
         row(f"{quality.difference_name(task, HARD, SCRATCH)}3 seeds", value) for task, value in (("a", 2), ("b", -1))
     ]
     wanted = [
+        row(comparing.MEASURED),
         row(f"{readiness.ratio_name(SCRATCH)}in 6 of 8 pairs, 4 tasks", target="≥ 5"),
         row(f"{readiness.ratio_name(FINE_TUNE)}in 8 of 8 pairs, 4 tasks"),
         row(f"{readiness.alone_name('ReLoRA', SCRATCH)}8 pairs"),
