@@ -5,6 +5,7 @@ aside. Decoding is bounded by what a right answer can need: a longer one is wron
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from relora_trainer.batching import EVALUATION_TOKENS, by_length
+from relora_trainer.halving import in_halves
 from relora_trainer.items import Encoder, Item, ItemSet
 from relora_trainer.loading import most_positions
 from relora_trainer.outcomes import ANOTHER_ANSWER, Outcome
@@ -55,49 +57,35 @@ def generative_outcomes(
 def greedy_answers(model: PreTrainedModel, items: Sequence[Item], end: int) -> list[tuple[int, ...] | None]:
     """Return the answer to each prompt without its end token, or None where none ended within its bound.
 
-    No answer goes beyond the model's positions: where the longest answer of the batch would, and where an accelerator
-    has no room for the batch, it is answered in halves.
+    No answer goes beyond the model's positions: where the longest answer of the batch would, it is answered in halves.
     """
     positions = most_positions(model.config)
     width = max(len(item.prompt) for item in items)
     limit = max(_bound(item) for item in items)
-    is_long = positions is not None and width + limit > positions
-    if positions is not None and is_long and len(items) == 1:
-        limit, is_long = max(1, positions - width), False
-    answers = None if is_long else _decode(model, items, width, limit, end)
-    if answers is None:
-        half = len(items) // 2
-        return [*greedy_answers(model, items[:half], end), *greedy_answers(model, items[half:], end)]
+    if positions is not None and width + limit > positions:
+        if len(items) > 1:
+            half = len(items) // 2
+            return [*greedy_answers(model, items[:half], end), *greedy_answers(model, items[half:], end)]
+        limit = max(1, positions - width)
+    answers = in_halves(items, partial(_decode, model, width=width, limit=limit, end=end))
     return [_ended(answer[: _bound(item)], end) for item, answer in zip(items, answers, strict=True)]
 
 
-def _decode(model: PreTrainedModel, items: Sequence[Item], width: int, limit: int, end: int) -> list[list[int]] | None:
-    """Return at most `limit` tokens after each prompt, all of them padded to `width` on the left.
-
-    None: there is no room for so many. What they took is free when the caller knows, since the error is gone by then.
-
-    Raises:
-        torch.OutOfMemoryError: There is no room for one.
-    """
+def _decode(model: PreTrainedModel, items: Sequence[Item], *, width: int, limit: int, end: int) -> list[list[int]]:
+    """Return at most `limit` tokens after each prompt, all of them padded to `width` on the left."""
     input_ids = torch.full((len(items), width), end, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)
     for row, item in enumerate(items):
         input_ids[row, width - len(item.prompt) :] = torch.tensor(item.prompt)
         attention_mask[row, width - len(item.prompt) :] = 1
     generate = cast("Callable[..., Tensor]", model.generate)  # a mixin of the loaded class
-    greedy = GenerationConfig(
-        do_sample=False, num_beams=1, max_new_tokens=limit, eos_token_id=end, pad_token_id=end, use_cache=True
+    output = generate(
+        input_ids=input_ids.to(model.device),
+        attention_mask=attention_mask.to(model.device),
+        generation_config=GenerationConfig(
+            do_sample=False, num_beams=1, max_new_tokens=limit, eos_token_id=end, pad_token_id=end, use_cache=True
+        ),
     )
-    try:
-        output = generate(
-            input_ids=input_ids.to(model.device),
-            attention_mask=attention_mask.to(model.device),
-            generation_config=greedy,
-        )
-    except torch.OutOfMemoryError:
-        if len(items) == 1:
-            raise
-        return None
     answers: list[list[int]] = output[:, width:].tolist()
     return answers
 

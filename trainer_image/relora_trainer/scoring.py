@@ -9,6 +9,7 @@ and short completions the output head would otherwise be most of the work.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from relora_trainer.batching import EVALUATION_TOKENS, by_length
 from relora_trainer.errors import NonFiniteError
+from relora_trainer.halving import in_halves
 from relora_trainer.heads import head_of, pooled_logits
 from relora_trainer.items import Item, ItemSet
 from relora_trainer.outcomes import Outcome
@@ -183,27 +185,15 @@ class Scorer:
         done = 0
         lengths = [len(prompt) + len(tail) for prompt, tail in sequences]
         for indices in by_length(lengths, self._batch_size, EVALUATION_TOKENS):
-            scored = self._score([sequences[index] for index in indices], next_tokens, after)
+            scored = in_halves(
+                [sequences[index] for index in indices], partial(self._pass, next_tokens=next_tokens, after=after)
+            )
             for index, one in zip(indices, scored, strict=True):
                 found[index] = one
             done += len(indices)
             if progress:
                 progress(done, len(sequences))
         return found
-
-    def _score(
-        self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], next_tokens: Sequence[int], after: int
-    ) -> list[tuple[float, list[float]]]:
-        """Score one batch; in halves where an accelerator has no room for it."""
-        try:
-            return self._pass(sequences, next_tokens, after)
-        except torch.OutOfMemoryError:
-            if len(sequences) == 1:
-                raise
-        torch.cuda.empty_cache()
-        half = len(sequences) // 2
-        first, second = (self._score(part, next_tokens, after) for part in (sequences[:half], sequences[half:]))
-        return [*first, *second]
 
     def _pass(
         self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]], next_tokens: Sequence[int], after: int

@@ -47,25 +47,30 @@ def tokenizer_warnings(task: Task, old: Path, new: Path) -> list[str]:
     """
     if task.is_classification:
         return []
-    warnings = []
-    if task.messages is not None and _chat_template(old) != _chat_template(new):
+    return _end_warnings(old, new) if task.messages is None else _chat_warnings(old, new)
+
+
+def _chat_warnings(old: Path, new: Path) -> list[str]:
+    warnings, template = [], _chat_template(new)
+    if _chat_template(old) != template:
         warnings.append(
             "the chat templates of the two bases differ: the old adapter was trained on prompts in the form of the old "
             "one, and is asked in that of the new one on the new base"
         )
-    template = _chat_template(new)
-    if task.messages is not None and isinstance(template, str) and _writes_the_time(template):
+    if isinstance(template, str) and _writes_the_time(template):
         warnings.append(
             "the chat template of the new base writes the time into its prompts: steps that run on different days read "
             "different ones"
         )
-    before, after = _special_token(old, "eos_token"), _special_token(new, "eos_token")
-    if task.messages is None and before is not None and after is not None and before != after:
-        warnings.append(
-            f"the end-of-sequence tokens of the two bases differ: the old adapter learned to end its answers with "
-            f"{before!r}, and is asked for {after!r} on the new base"
-        )
     return warnings
+
+
+def _end_warnings(old: Path, new: Path) -> list[str]:
+    before, after = _special_token(old, "eos_token"), _special_token(new, "eos_token")
+    if before is None or after is None or before == after:
+        return []
+    told = "the end-of-sequence tokens of the two bases differ: the old adapter learned to end its answers with"
+    return [f"{told} {before!r}, and is asked for {after!r} on the new base"]
 
 
 def _rewritten(path: Path) -> dict[str, object]:
