@@ -19,7 +19,7 @@ and most optima that we saw lie on its edge α = 0, which a sigmoid neither reac
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from relora_trainer.accumulation import accumulate
+from relora_trainer.accumulation import Accumulator
 from relora_trainer.batching import TRAINING_COST, BatchPlan
 from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
@@ -140,12 +140,18 @@ class CoefficientFit:
         self._mixture = MixtureLoss(model, stacked, gains)
         self._items = items
         self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=BATCH_SIZE, seed=seed)
-        self._micro_batch_size = MICRO_BATCH
         self._device = model.device
         self._low, self._high = box.bounds().to(model.device)
         # In float64: a bound of the box that is rounded to float32 may lie outside of it.
         self._values = nn.Parameter(torch.tensor([start] * len(stacked), dtype=torch.float64, device=model.device))
         self._optimizer = torch.optim.Adam([self._values], lr=LEARNING_RATE)
+        self._accumulator = Accumulator(
+            items,
+            self._loss,
+            clear=self._optimizer.zero_grad,
+            micro_batch_size=MICRO_BATCH,
+            device=model.device,
+        )
         self.steps_per_pass = self._plan.steps_per_epoch
         self.total_steps = passes * self.steps_per_pass
         self.step_count = 0
@@ -164,7 +170,7 @@ class CoefficientFit:
             NonFiniteError: The loss or its gradient is NaN or infinite.
         """
         batch = self._plan.batch(self.step_count)
-        loss = self._accumulate(batch)
+        loss = self._accumulator.gradient(batch)
         gradient = self._values.grad
         if gradient is None or not (math.isfinite(loss) and bool(gradient.isfinite().all())):
             raise NonFiniteError(
@@ -178,20 +184,6 @@ class CoefficientFit:
             self._values.clamp_(self._low, self._high)
         self.step_count += 1
         return loss
-
-    def _accumulate(self, batch: Sequence[int]) -> float:
-        """Compute the gradient of a batch, in smaller passes from when an accelerator has no room for one."""
-        while True:
-            self._optimizer.zero_grad()
-            try:
-                return accumulate(
-                    self._items, batch, self._loss, micro_batch_size=self._micro_batch_size, device=self._device
-                )
-            except torch.OutOfMemoryError:
-                if self._micro_batch_size == 1:
-                    raise
-            self._micro_batch_size //= 2
-            torch.cuda.empty_cache()
 
     def _loss(self, batch: Batch) -> Tensor:
         return self._mixture.loss(batch, self._values)

@@ -164,13 +164,15 @@ class Encoder:
         """Return the tokens of completions as they follow a prompt, end-of-sequence token included."""
         if not texts:
             return ()
-        [before], alone = self._ids([self._context]), self._ids(texts)
+        [before] = self._ids([self._context])
         is_kept = self._is_chat or LINE_END in str(self._tokenizer.decode(before))  # some turn it into a space
-        found = []
-        for own, whole in zip(alone, self._ids([self._context + text for text in texts]), strict=True):
-            is_apart = is_kept and whole[: len(before)] == before  # not where the text begins with line ends of its own
-            found.append((*(whole[len(before) :] if is_apart else own), self.end))
-        return tuple(found)
+        if not is_kept:
+            return tuple((*own, self.end) for own in self._ids(texts))
+        wholes = self._ids([self._context + text for text in texts])
+        # A text that begins with line ends of its own may join the context's: it is tokenised alone.
+        joined = [index for index, whole in enumerate(wholes) if whole[: len(before)] != before]
+        alone = dict(zip(joined, self._ids([texts[index] for index in joined]), strict=True))
+        return tuple((*alone.get(index, whole[len(before) :]), self.end) for index, whole in enumerate(wholes))
 
     def _ids(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         found: list[list[int]] = []

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from relora_store.errors import IntegrityError as StoreIntegrityError
 from relora_store.errors import NotFoundError
-from relora_trainer.accumulation import accumulate
+from relora_trainer.accumulation import Accumulator
 from relora_trainer.anchor import Anchor
 from relora_trainer.batching import BatchPlan
 from relora_trainer.errors import IntegrityError, NonFiniteError
@@ -30,6 +30,7 @@ from relora_trainer.hardware import machine
 from relora_trainer.heads import Head
 from relora_trainer.items import ItemSet
 from relora_trainer.lora import LoraModel
+from relora_trainer.random_state import CPU, random_state, set_random_state
 from relora_trainer.schedule import Schedule
 from relora_trainer.scoring import Batch, completion_nll
 from relora_trainer.tensorfile import open_tensors
@@ -103,7 +104,6 @@ class Tuner:
         self._model = model
         self._lora = lora
         self._items = items
-        self._micro_batch_size = micro_batch_size
         self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=batch_size, seed=seed)
         lora.set_factors(initial, scaling)
         named = named_tensors(initial)
@@ -114,6 +114,14 @@ class Tuner:
         self._anchor = Anchor(self._parameters, named)
         self._optimizer = torch.optim.AdamW(self._parameters.values(), lr=schedule.learning_rate, weight_decay=0.0)
         self._device = model.device
+        self._accumulator = Accumulator(
+            items,
+            self._loss,
+            clear=self._optimizer.zero_grad,
+            micro_batch_size=micro_batch_size,
+            device=model.device,
+            save_memory=self._recompute_activations,
+        )
         torch.manual_seed(seed)
 
     def drift(self) -> float:
@@ -133,7 +141,7 @@ class Tuner:
         number = self.step_count
         batch = self._plan.batch(number)
         self._model.train()
-        loss = self._accumulate(batch)
+        loss = self._accumulator.gradient(batch)
         self._anchor.add_gradient(self.schedule.anchor_at(number))
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), CLIP_NORM))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -145,7 +153,7 @@ class Tuner:
         for group in self._optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate_at(number)
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         self._model.eval()
         self.step_count += 1
         return StepStatistics(loss, norm)
@@ -157,7 +165,7 @@ class Tuner:
     def save(self, folder: Path) -> None:
         """Write everything that determines the rest of the run: safetensors and JSON, no pickle."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = self._random_state()
+        tensors = random_state(self._device)
         for name, parameter in self._parameters.items():
             tensors[f"{name}.value"] = parameter.detach().cpu()
             for key, value in self._optimizer.state.get(parameter, {}).items():
@@ -192,63 +200,23 @@ class Tuner:
         if not same_items:
             raise IntegrityError("the training state is of a run with other examples")
         tensors = {name: entry.read() for name, entry in entries.items()}
-        if "random.cpu" not in tensors:
-            raise IntegrityError("the training state lacks random.cpu")
+        if CPU not in tensors:
+            raise IntegrityError(f"the training state lacks {CPU}")
         self._load(tensors, stepped)
-        self._set_random_state(tensors)
+        set_random_state(tensors, self._device)
         self.step_count, self.schedule = step, schedule
         return bool(state.get("machine") == self._machine())
 
-    def _accumulate(self, batch: Sequence[int]) -> float:
-        """Add the gradient of a batch.
-
-        When an accelerator has no room for the activations of a pass, they are computed a second time in the backward
-        pass from then on: a third slower, with the same gradient. Where that is not enough, passes are halved.
-
-        Raises:
-            torch.OutOfMemoryError: There is no room for one example either way.
-        """
-        before = self._random_state()
-        while True:
-            try:
-                return accumulate(
-                    self._items, batch, self._loss, micro_batch_size=self._micro_batch_size, device=self._device
-                )
-            except torch.OutOfMemoryError:
-                if not self._can_need_less():
-                    raise
-            self._optimizer.zero_grad(set_to_none=True)
-            torch.cuda.empty_cache()
-            self._set_random_state(before)
-
-    def _can_need_less(self) -> bool:
-        """Let a pass need less memory, and tell whether there was a way to."""
-        if self._model.supports_gradient_checkpointing and not self._model.is_activation_checkpointing:
-            LOG.warning(
-                "the accelerator has no room for the activations of a pass: they are computed twice from now on"
-            )
-            self._model.activation_checkpointing_enable({"use_reentrant": False})
-            return True
-        if self._micro_batch_size == 1:
+    def _recompute_activations(self) -> bool:
+        """Compute them a second time in the backward pass from now on: a third slower, with the same gradient."""
+        if not self._model.supports_gradient_checkpointing or self._model.is_activation_checkpointing:
             return False
-        self._micro_batch_size //= 2
-        LOG.warning("the accelerator has no room for a pass: from now on it has %d examples", self._micro_batch_size)
+        LOG.warning("the accelerator has no room for the activations of a pass: they are computed twice from now on")
+        self._model.activation_checkpointing_enable({"use_reentrant": False})
         return True
 
     def _loss(self, batch: Batch) -> Tensor:
         return completion_nll(self._model, batch).sum()
-
-    def _random_state(self) -> dict[str, Tensor]:
-        """Return the states that dropout draws from."""
-        state = {"random.cpu": torch.get_rng_state()}
-        if self._device.type == "cuda":
-            state["random.cuda"] = torch.cuda.get_rng_state(self._device)
-        return state
-
-    def _set_random_state(self, state: Mapping[str, Tensor]) -> None:
-        torch.set_rng_state(state["random.cpu"])
-        if self._device.type == "cuda" and "random.cuda" in state:
-            torch.cuda.set_rng_state(state["random.cuda"], self._device)
 
     @torch.no_grad()
     def _load(self, tensors: Mapping[str, Tensor], stepped: Collection[str]) -> None:

@@ -1,5 +1,5 @@
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
 
+from relora_trainer import accumulation
 from relora_trainer.coefficient_fit import CoefficientFit, MixtureLoss, affordable_passes, probes_of
 from relora_trainer.dora import updated_row_norms
 from relora_trainer.errors import IntegrityError, NonFiniteError
@@ -239,6 +240,22 @@ def test_an_interrupted_fit_ends_with_the_same_bits(case: Case, tmp_path: Path) 
     other = case.fit(passes=3, seed=6)
     finish(other)
     assert other.coefficients() != straight.coefficients()
+
+
+def test_without_room_for_a_batch_the_coefficients_are_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = case.fit(passes=2), case.fit(passes=2)
+    finish(whole)
+
+    def collated(sequences: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device) -> Batch:
+        if len(sequences) > 4:
+            raise torch.OutOfMemoryError("tried to allocate 16 GiB")
+        return collate(sequences, device)
+
+    monkeypatch.setattr(accumulation, "collate", collated)
+    finish(parts)
+    assert parts._accumulator.micro_batch_size == 4
+    found, want = parts.coefficients(), whole.coefficients()
+    assert all(found[name] == pytest.approx(want[name], rel=1e-4) for name in want)
 
 
 def test_its_time_is_told_and_decides_nothing(case: Case, tmp_path: Path) -> None:

@@ -180,3 +180,28 @@ def test_a_completion_has_the_tokens_that_it_has_inside_of_a_text(tokenizer: Pre
         assert items.completion(item) == (*tokenizer(completion)["input_ids"], tokenizer.eos_token_id)
         generative = Encoder(prepending, None, 64).encode([replace(example("xyz", after=after), completion="bc")])
         assert generative.items[0].completion == items.completion(item)
+
+
+@pytest.mark.parametrize("written_as", ["", " "])
+def test_where_line_ends_are_not_kept_a_completion_has_the_tokens_of_its_own(
+    tokenizer: PreTrainedTokenizerFast, written_as: str
+) -> None:
+    inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    inner.normalizer = normalizers.Replace("\n", written_as)
+    items = Encoder(PreTrainedTokenizerFast(tokenizer_object=inner, **SPECIAL), ["a", "bc"], 64).encode(
+        [example("xyz")]
+    )
+    assert items.choices == tuple((*tokenizer(text)["input_ids"], tokenizer.eos_token_id) for text in (" a", " bc"))
+
+
+def test_a_completion_whose_line_ends_join_those_before_it_has_the_tokens_of_its_own(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    inner = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    inner.normalizer = normalizers.Replace("\n\n", ".")
+    joining = PreTrainedTokenizerFast(tokenizer_object=inner, **SPECIAL)
+    asked = [replace(example("xyz", after="\n"), completion=text) for text in ("ab", "\nab")]
+    items = Encoder(joining, None, 64).encode(asked).items
+    assert [item.completion for item in items] == [
+        (*tokenizer(text)["input_ids"], tokenizer.eos_token_id) for text in ("ab", "\nab")
+    ]
