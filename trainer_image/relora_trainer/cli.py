@@ -77,7 +77,8 @@ def report(
 ) -> None:
     """Tell a stored report again, without doing any work.
 
-    The operator runs this when a pod was lost before its outcome was seen.
+    The operator runs this when a pod was lost before its outcome was seen, and when the gates have changed: a report
+    of other gates than the request's is judged anew from the stored outcomes.
     """
     _log_to_stderr()
     parsed = _request_or_exit(request, name, termination_log)

@@ -324,6 +324,13 @@ class Candidate(Attempts):
     base: ArtifactRef = Field(description="The weights of that release.")
     source: CandidateSource | None = Field(default=None, description="The pair that it starts from.")
     gates_digest: Digest = Field(description="The gates by which the steps were judged.")
+    rejudging: bool = Field(
+        default=False,
+        description=(
+            "Whether the gates changed, and a Job without a GPU judges the stored outcomes by them before anything "
+            "is computed."
+        ),
+    )
     image: Digest = Field(description="The trainer image that the request digest covers.")
     steps: Annotated[list[StepStatus], Field(max_length=4, json_schema_extra=map_list("name"))] = Field(
         default_factory=list, description="The steps of the strategy, in order."

@@ -31,13 +31,13 @@ def opened(work: ReadaptationWork, jobs: Iterable[JobView], previous: Candidate 
     """Return the candidate of a request that has none yet; `previous` is the one that gives way.
 
     A Job that exists for the very request is adopted: after a supersession that was taken back, or after a restore of
-    the status from an older backup, nothing that ran is run again.
+    the status from an older backup, nothing that ran is run again. Where only the gates are others, what the steps
+    stored is judged again first.
     """
     request, gates = label_of(work.request_digest), label_of(work.gates_digest)
-    siblings = [job for job in jobs if job.kind == "readaptation" and job.request_digest_prefix == request]
-    adopted = max(
-        (job for job in siblings if job.gates_digest_prefix == gates), key=lambda job: job.attempt, default=None
-    )
+    siblings = [job for job in jobs if job.request_digest_prefix == request]
+    own = [job for job in siblings if job.kind == "readaptation" and job.gates_digest_prefix == gates]
+    adopted = max(own, key=lambda job: job.attempt, default=None)
     same_request = previous is not None and previous.request_digest == work.request_digest
     taken = max(
         [job.attempt for job in siblings] + ([previous.attempt] if previous is not None and same_request else []),
@@ -45,12 +45,14 @@ def opened(work: ReadaptationWork, jobs: Iterable[JobView], previous: Candidate 
     )
     if adopted is not None and adopted.attempt < taken:
         adopted = None
+    stored = previous is not None and same_request and (previous.rejudging or any(map(done, previous.steps)))
     return Candidate(
         release_name=work.target.metadata.name,
         base=weights_ref(work.target),
         source=source_of(work.start),
         request_digest=work.request_digest,
         gates_digest=work.gates_digest,
+        rejudging=stored and adopted is None,
         image=work.image,
         steps=[StepStatus(name=name, state=StepState.PENDING) for name in work.plan.steps],
         attempt=adopted.attempt if adopted else taken + 1,
@@ -90,6 +92,12 @@ def unfinished_reset(candidate: Candidate) -> Candidate:
     """Return the candidate with every step that is not done as if it had never run."""
     steps = [step if done(step) else StepStatus(name=step.name, state=StepState.PENDING) for step in candidate.steps]
     return candidate.model_copy(update={"steps": steps})
+
+
+def unjudged(candidate: Candidate) -> Candidate:
+    """Return the candidate after what is stored did not decide: the next attempt computes the missing."""
+    update = {"rejudging": False, "attempt": candidate.attempt + 1, "job_ref": None, "start_time": None}
+    return candidate.model_copy(update=update)
 
 
 def _passed(step: StepStatus) -> bool:

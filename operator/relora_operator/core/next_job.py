@@ -88,14 +88,15 @@ def _attempt(
     if waiting is not None and waiting.reason is not Reason.QUEUED:
         return Next(candidate=candidate, waiting=waiting)
     try:
-        create = _job(work, profile, next_attempt(candidate), place, report=False)
+        create = _job(work, profile, next_attempt(candidate), place, report=candidate.rejudging)
     except RequestTooLargeError as error:
         return Next(candidate=candidate, waiting=Obstacle(Reason.REQUEST_TOO_LARGE, str(error)))
     if waiting is not None or create is None:
         told = _refusal(snapshot, create.name) if create is not None else None
         return Next(candidate=candidate, waiting=told or waiting)
     begins = Obstacle(Reason.STARTING, f"Job {create.name} is created")
-    if profile.spec.local_queue_name is not None:  # it counts as queued at once, or the queue would get too many
+    if profile.spec.local_queue_name is not None and not candidate.rejudging:
+        # It counts as queued at once, or the queue would get too many.
         begins = Obstacle(Reason.QUEUED, held_by_a_queue(create.name))
     return Next(candidate=started(unfinished_reset(candidate), create.name, now), create=create, waiting=begins)
 
@@ -136,7 +137,7 @@ def _closed(candidate: Candidate, now: datetime) -> Candidate:
     if not active(candidate):
         return candidate
     passed = Judgement(standing=Standing.SUCCEEDED, reason=Reason.GATE_PASSED, message="")
-    return ended(candidate, passed, 1, now)
+    return ended(candidate.model_copy(update={"rejudging": False}), passed, 1, now)
 
 
 def _job(

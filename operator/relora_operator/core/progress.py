@@ -1,16 +1,18 @@
 """What the Job of a binding's candidate has brought since the status was written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from relora_contract.api.binding import AdapterBinding, Candidate
 from relora_contract.api.profile import TrainerProfile
 from relora_operator.core.attempts import active, add_active_seconds, assess, ended, jobs_of, look
-from relora_operator.core.candidate import verdict_of, with_steps
+from relora_operator.core.candidate import unjudged, verdict_of, with_steps
 from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.lineage import Chain
 from relora_operator.core.observed import JobView
+from relora_operator.core.reasons import Reason
 from relora_operator.core.snapshot import BindingSnapshot
+from relora_operator.core.steps import done
 from relora_operator.manifests.requests import store_uri
 
 DEFAULT_START_DEADLINE_SECONDS = 3600
@@ -43,18 +45,36 @@ def follow(binding: AdapterBinding, snapshot: BindingSnapshot, chain: Chain, now
         return Progress()
     profile = profile_of(candidate.release_name, chain, snapshot)
     store = store_uri(profile, binding.metadata.namespace) if profile is not None else None
-    jobs = jobs_of(candidate, snapshot.jobs, kind="readaptation", gates_digest=candidate.gates_digest)
+    kind = "report" if candidate.rejudging else "readaptation"
+    jobs = jobs_of(candidate, snapshot.jobs, kind=kind, gates_digest=candidate.gates_digest)
     job = jobs.current if jobs.current is not None and not jobs.current.deleting else None
     if not active(candidate):
         return Progress(
             candidate=with_steps(candidate, candidate.steps, binding, store, now), job=job, report=jobs.report
         )
     steps = look(candidate, jobs, [step.name for step in candidate.steps], candidate.steps)
-    candidate = with_steps(candidate, steps, binding, store, now)
     deadline = profile.spec.effective_pre_running_deadline_seconds if profile else DEFAULT_START_DEADLINE_SECONDS
     judgement = assess(jobs, steps, start_deadline_seconds=deadline, now=now)
+    if candidate.rejudging and not all(map(done, steps)):
+        return _judging_again(candidate, job, judgement)
+    candidate = with_steps(candidate, steps, binding, store, now)
     if judgement is not None and job is not None and judgement.standing in {Standing.SUCCEEDED, Standing.FAILED}:
         judgement = verdict_of(candidate, judgement)
         attempts = binding.spec.effective_readaptation.max_attempts or DEFAULT_MAX_ATTEMPTS
         candidate = ended(add_active_seconds(candidate, job), judgement, attempts, job.finished_at or now)
+        candidate = candidate.model_copy(update={"rejudging": False})
     return Progress(candidate=candidate, judgement=judgement, job=job, report=jobs.report)
+
+
+def _judging_again(candidate: Candidate, job: JobView | None, judgement: Judgement | None) -> Progress:
+    """Return the progress of a Job that judges stored outcomes, as long as it has not told of every step.
+
+    Nothing of it is recorded: with the next attempt, the missing is computed, and what is stored is told again.
+    """
+    if judgement is None:
+        return Progress(candidate=candidate, job=job)
+    if judgement.standing is not Standing.ON_ITS_WAY:
+        return Progress(candidate=unjudged(candidate))
+    if judgement.reason is Reason.RUNNING:
+        judgement = replace(judgement, message="judging the stored outcomes by the changed gates")
+    return Progress(candidate=candidate, judgement=judgement, job=job)

@@ -288,7 +288,7 @@ REGISTRY: dict[Reason, Entry] = {
         (*_ADAPTING, _EVALUATED[1]),
         "No step reached the quality gate; in `Evaluated`, none so far. The old pair keeps serving.",
         "Compare `status.candidate.steps[].quality` with `spec.quality.gates`; give the search or the tuning a larger "
-        "budget, more data, or another gate. A changed gate judges the stored results anew.",
+        "budget, more data, or another gate. A changed gate judges the stored outcomes anew, without a GPU.",
     ),
     Reason.GATE_INCONCLUSIVE: _release(
         (*_ADAPTING, _EVALUATED[1]),

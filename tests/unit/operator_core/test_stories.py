@@ -8,10 +8,8 @@ from fleet.builders import digest, make_binding, make_profile, make_release, mak
 from fleet.jobs import Script, SimJob, StepEnd, exits, gate_says, run
 from fleet.stories import fleet_of, served
 from fleet.world import CrashedError, World
-from relora_contract.api.binding import Quality
 from relora_contract.readaptation import STEPS, Strategy
 from relora_contract.report import Verdict
-from relora_contract.task import Gate, Metric
 from relora_operator.core.actions import Key
 
 
@@ -266,24 +264,6 @@ def test_an_inconclusive_gate_says_so() -> None:
     world.add(make_release("r2", "r1", minutes=10)).live_on(gate_says(Verdict.INCONCLUSIVE))
     assert world.condition(world.binding(), "UpToDate") == "False/GateInconclusive"
     assert world.condition(world.binding(), "Evaluated") == "True/GateInconclusive"
-
-
-def test_changed_gates_judge_the_same_request_again_in_a_new_attempt() -> None:
-    world = fleet_of("team", server=False)
-    world.add(make_release("r2", "r1", minutes=10)).live_on(gate_says(Verdict.FAILED))
-    failed = world.binding().status.candidate
-    assert failed is not None
-    quality = Quality(gates=[Gate(metric=Metric.ACCURACY, threshold="0.4")])
-    changed = world.binding().spec.model_copy(update={"quality": quality})
-    world.reports.clear()
-
-    world.add(world.binding().model_copy(update={"spec": changed})).settle()
-
-    (job,) = world.live_jobs()
-    assert job.request_digest == failed.request_digest
-    assert job.view.attempt == failed.attempt + 1
-    world.live_on()
-    assert world.condition(world.binding(), "UpToDate") == "True/NewestRelease"
 
 
 def test_a_newer_trainer_image_ends_no_job_that_runs_but_a_failure_is_tried_again_with_it() -> None:
