@@ -13,7 +13,7 @@ def readaptation_job_name(binding: str, request_digest: str, attempt: int) -> st
 
 
 def report_job_name(job_name: str) -> str:
-    """Return the name of the Job that re-emits the stored reports of `job_name`."""
+    """Return the name of the Job that reads stored reports: after `job_name` lost its pod, or in its place."""
     return f"{job_name}-report"
 
 

@@ -233,3 +233,7 @@ class Notification(Model):
     reason: Annotated[str, StringConstraints(max_length=63)] | None = None
     message: Annotated[str, StringConstraints(max_length=300)] | None = None
     report_digest: Digest | None = None
+    start_time: Timestamp | None = Field(
+        default=None, description="When the step began, which may be told again later."
+    )
+    end_time: Timestamp | None = Field(default=None, description="When it had ended.")

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from relora_contract.api.binding import AdapterBindingStatus, StepState, StepStatus
+from relora_contract.api.binding import AdapterBindingStatus, Candidate, StepState, StepStatus
 from relora_contract.api.meta import ConditionStatus
 from relora_contract.api.release import BaseModelRelease, ReleaseConditionType
 from relora_contract.api.server import AdapterServer, AdapterServerStatus, FallbackSet, ServerConditionType
@@ -129,7 +129,7 @@ def _count_binding(old: AdapterBindingStatus, new: AdapterBindingStatus) -> None
     for key, step in _finished(new).items():
         if key in before:
             continue
-        if step.start_time and step.end_time and step.outcome:
+        if step.start_time and step.end_time and step.outcome and not _is_older(step.end_time, new.candidate):
             STEP_DURATION.labels(step.name, step.outcome).observe(_seconds(step.start_time, step.end_time))
         if step.verdict:
             GATE_VERDICTS.labels(step.name, step.verdict).inc()
@@ -139,6 +139,12 @@ def _count_binding(old: AdapterBindingStatus, new: AdapterBindingStatus) -> None
         and (old.current is None or old.current.release_name != new.current.release_name)
     ):
         TIME_TO_READINESS.observe(new.current.time_to_readiness_seconds)
+
+
+def _is_older(end_time: str, candidate: Candidate | None) -> bool:
+    """Tell whether a step had ended before the attempt began, which found its report in the store."""
+    began = candidate.start_time if candidate is not None else None
+    return began is not None and _seconds(end_time, began) > 0
 
 
 def _finished(status: AdapterBindingStatus) -> dict[tuple[str, str, str | None], StepStatus]:

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from fleet.builders import digest
+from relora_contract.readaptation import Refine
 from relora_contract.report import MetricValue, Notification, Step, StepOutcome, Verdict
-from relora_contract.request import STEP_REQUEST, DeltaRequest
+from relora_contract.request import STEP_REQUEST, DeltaRequest, ReadaptationRequest
 from relora_contract.task import Metric
 from relora_contract.wellknown import (
     ANNOTATION_STEP_REQUEST,
@@ -19,6 +20,7 @@ from relora_contract.wellknown import (
     LABEL_REQUEST,
 )
 from relora_operator.core.observed import ContainerView, JobView, PodView
+from relora_operator.core.times import timestamp
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,6 +38,8 @@ class SimJob:
     image: str
     base: str
     """Digest of the base that the Job makes something for."""
+    always_refines: bool = False
+    """Whether no step is skipped because an earlier one passed."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def job_from(manifest: Mapping[str, Any], uid: str, resource_version: str, now: 
         ),
         image=containers[0]["image"],
         base=request.target_base.digest,
+        always_refines=isinstance(request, ReadaptationRequest) and request.items[0].plan.refine is Refine.ALWAYS,
     )
 
 
@@ -140,16 +145,17 @@ def run(world: World, job: SimJob, script: Script = all_pass, *, lose_pod: bool 
 
 def _step(world: World, job: SimJob, name: str, script: Script) -> tuple[Notification | None, StepEnd]:
     step = cast("Step", name)
-    stored = world.reports.get((job.request_digest, step))
-    if stored is not None:
-        return stored, StepEnd()
-    if job.view.kind == "report":
-        return Notification(request_digest=job.request_digest, step=step, outcome=StepOutcome.MISSING), StepEnd()
-    passed = any(
+    passed = not job.always_refines and any(
         report.verdict is Verdict.PASSED
         for (request, _), report in world.reports.items()
         if request == job.request_digest
     )
+    stored = world.reports.get((job.request_digest, step))
+    if stored is not None and (passed or stored.outcome is not StepOutcome.SKIPPED):
+        return stored, StepEnd()
+    if job.view.kind == "report":
+        outcome = StepOutcome.SKIPPED if passed else StepOutcome.MISSING
+        return Notification(request_digest=job.request_digest, step=step, outcome=outcome), StepEnd()
     end = StepEnd() if passed else script(job, step)
     world.executed.append((job.request_digest, step))
     if end.exit_code:
@@ -161,6 +167,8 @@ def _step(world: World, job: SimJob, name: str, script: Script) -> tuple[Notific
         verdict=None if passed or step == "delta" else end.verdict,
         artifact_digest=None if passed else digest(end.adapter or f"{job.request_digest} {step}"),
         quality=[] if passed else [MetricValue(metric=Metric.ACCURACY, value=end.accuracy)],
+        start_time=timestamp(world.now - timedelta(seconds=end.seconds)),
+        end_time=timestamp(world.now),
     )
     world.reports[job.request_digest, step] = notification
     if notification.verdict is Verdict.PASSED and notification.artifact_digest is not None:

@@ -61,13 +61,14 @@ class Accumulator:
             torch.OutOfMemoryError: There is no room for one example.
         """
         before = random_state(self._device)
+        self._clear()
         while True:
-            self._clear()
             try:
                 return self._accumulate(batch)
             except torch.OutOfMemoryError:
                 if not (self._save_memory() or self._halve()):
                     raise
+            self._clear()
             torch.cuda.empty_cache()
             set_random_state(before, self._device)
 

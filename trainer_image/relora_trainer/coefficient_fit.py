@@ -137,17 +137,19 @@ class CoefficientFit:
         """
         stacked = {name: (module.stacked(), module.delta_rank) for name, module in fusion.modules.items()}
         gains = {name: module.row_scale.gain for name, module in fusion.modules.items() if module.row_scale is not None}
-        self._mixture = MixtureLoss(model, stacked, gains)
+        self._mixture = mixture = MixtureLoss(model, stacked, gains)
         self._items = items
         self._plan = BatchPlan([items.length(item) for item in items.items], batch_size=BATCH_SIZE, seed=seed)
         self._device = model.device
         self._low, self._high = box.bounds().to(model.device)
         # In float64: a bound of the box that is rounded to float32 may lie outside of it.
-        self._values = nn.Parameter(torch.tensor([start] * len(stacked), dtype=torch.float64, device=model.device))
+        self._values = values = nn.Parameter(
+            torch.tensor([start] * len(stacked), dtype=torch.float64, device=model.device)
+        )
         self._optimizer = torch.optim.Adam([self._values], lr=LEARNING_RATE)
         self._accumulator = Accumulator(
             items,
-            self._loss,
+            lambda batch: mixture.loss(batch, values),  # not a method: a cycle would keep the factors on the device
             clear=self._optimizer.zero_grad,
             micro_batch_size=MICRO_BATCH,
             device=model.device,
@@ -184,9 +186,6 @@ class CoefficientFit:
             self._values.clamp_(self._low, self._high)
         self.step_count += 1
         return loss
-
-    def _loss(self, batch: Batch) -> Tensor:
-        return self._mixture.loss(batch, self._values)
 
     def run(self, *, clock: Callable[[], float], after_step: Callable[[float], None]) -> None:
         """Make the steps that are left.

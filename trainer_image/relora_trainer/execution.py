@@ -266,6 +266,8 @@ def ended(report: StepReport) -> Ended:
         reason=report.reason,
         message=report.message[:MESSAGE_LIMIT] if report.message else None,
         report_digest=model_digest(report),
+        start_time=report.start_time,
+        end_time=report.end_time,
     )
     return Ended(ExitCode.DONE, notification, report)
 

@@ -153,7 +153,7 @@ class Tuner:
         for group in self._optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate_at(number)
         self._optimizer.step()
-        self._optimizer.zero_grad()
+        self._optimizer.zero_grad()  # the monitor has the room of the gradients
         self._model.eval()
         self.step_count += 1
         return StepStatistics(loss, norm)

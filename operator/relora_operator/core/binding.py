@@ -6,10 +6,9 @@ from datetime import datetime
 from relora_contract.api.binding import AdapterBinding, AdapterBindingStatus, BindingConditionType, CurrentPair
 from relora_contract.api.release import BaseModelRelease
 from relora_operator.core.actions import Action, CreateJob, Plan, WriteStatus
-from relora_operator.core.attempts import jobs_of
 from relora_operator.core.binding_conditions import Outlook, conditions
 from relora_operator.core.brakes import brake_of
-from relora_operator.core.candidate import gave_way, promoted, remembered
+from relora_operator.core.candidate import gave_way, jobs_of_candidate, promoted, remembered
 from relora_operator.core.choice import choose, unapproved_release, upgrade_target
 from relora_operator.core.cleanup import ends, expiries, settlement
 from relora_operator.core.conditions import merged, transitions
@@ -142,7 +141,7 @@ def _job_actions(snapshot: BindingSnapshot, status: AdapterBindingStatus, follow
     candidate = status.candidate
     unneeded = snapshot.jobs
     if candidate is not None:
-        mine = jobs_of(candidate, snapshot.jobs, kind="readaptation", gates_digest=candidate.gates_digest)
+        mine = jobs_of_candidate(candidate, snapshot.jobs)
         unneeded = mine.others
         yield from settlement(mine, candidate, stored=snapshot.binding.status.candidate == candidate)
     yield from ends(unneeded)

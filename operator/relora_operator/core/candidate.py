@@ -16,7 +16,7 @@ from relora_contract.api.meta import LocalRef
 from relora_contract.artifacts import manifest_ref
 from relora_contract.report import StepOutcome, Verdict
 from relora_contract.task import Metric
-from relora_operator.core.attempts import retry_request
+from relora_operator.core.attempts import JobsOfRequest, jobs_of, retry_request
 from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.lineage import Chain
 from relora_operator.core.observed import JobView
@@ -31,8 +31,8 @@ def opened(work: ReadaptationWork, jobs: Iterable[JobView], previous: Candidate 
     """Return the candidate of a request that has none yet; `previous` is the one that gives way.
 
     A Job that exists for the very request is adopted: after a supersession that was taken back, or after a restore of
-    the status from an older backup, nothing that ran is run again. Where only the gates are others, what the steps
-    stored is judged again first.
+    the status from an older backup, nothing that ran is run again. Where only the gates are others, what its steps may
+    have stored is judged by them first.
     """
     request, gates = label_of(work.request_digest), label_of(work.gates_digest)
     siblings = [job for job in jobs if job.request_digest_prefix == request]
@@ -45,14 +45,14 @@ def opened(work: ReadaptationWork, jobs: Iterable[JobView], previous: Candidate 
     )
     if adopted is not None and adopted.attempt < taken:
         adopted = None
-    stored = previous is not None and same_request and (previous.rejudging or any(map(done, previous.steps)))
+    began = previous is not None and (previous.attempt > 1 or previous.job_ref is not None)
     return Candidate(
         release_name=work.target.metadata.name,
         base=weights_ref(work.target),
         source=source_of(work.start),
         request_digest=work.request_digest,
         gates_digest=work.gates_digest,
-        rejudging=stored and adopted is None,
+        rejudging=same_request and began and adopted is None,
         image=work.image,
         steps=[StepStatus(name=name, state=StepState.PENDING) for name in work.plan.steps],
         attempt=adopted.attempt if adopted else taken + 1,
@@ -60,6 +60,12 @@ def opened(work: ReadaptationWork, jobs: Iterable[JobView], previous: Candidate 
         start_time=timestamp(adopted.created_at) if adopted else None,
         retry_requested_at=retry_request(work.binding.metadata),
     )
+
+
+def jobs_of_candidate(candidate: Candidate, jobs: Iterable[JobView]) -> JobsOfRequest:
+    """Sort the Jobs of a binding; while stored outcomes are judged again, the Job that does so is the current one."""
+    kind = "report" if candidate.rejudging else "readaptation"
+    return jobs_of(candidate, jobs, kind=kind, gates_digest=candidate.gates_digest)
 
 
 def source_of(start: Pair) -> CandidateSource:
@@ -83,7 +89,7 @@ def with_steps(
     return recorded.model_copy(
         update={
             "adapter": manifest_ref(store, best.adapter_digest),
-            "passed_time": candidate.passed_time or first.end_time or timestamp(now),
+            "passed_time": candidate.passed_time or (None if candidate.rejudging else first.end_time) or timestamp(now),
         }
     )
 
@@ -94,8 +100,8 @@ def unfinished_reset(candidate: Candidate) -> Candidate:
     return candidate.model_copy(update={"steps": steps})
 
 
-def unjudged(candidate: Candidate) -> Candidate:
-    """Return the candidate after what is stored did not decide: the next attempt computes the missing."""
+def to_compute(candidate: Candidate) -> Candidate:
+    """Return the candidate for an attempt, where what is stored does not decide by the changed gates."""
     update = {"rejudging": False, "attempt": candidate.attempt + 1, "job_ref": None, "start_time": None}
     return candidate.model_copy(update=update)
 

@@ -56,7 +56,7 @@ def choose(
         return candidate if candidate is not None and candidate.release_name == target.metadata.name else None
     if candidate is not None and _pursues(candidate, work, chain, job_present=job_present):
         return retried(candidate, retry_request(binding.metadata))
-    return opened(work, snapshot.jobs, candidate)
+    return opened(_judged_as_made(candidate, work), snapshot.jobs, candidate)
 
 
 def _is_arriving(candidate: Candidate, place: Seat | None) -> bool:
@@ -102,5 +102,16 @@ def _pursues(candidate: Candidate, work: ReadaptationWork, chain: Chain, *, job_
     own, source = replace(work, image=candidate.image), candidate.source
     if source is not None and outlives_source(work.binding, candidate, work.start, chain):
         return candidate.request_digest == own.request_digest_from(source.base_digest, source.adapter_digest)
-    good = candidate.adapter is not None or (active(candidate) and job_present)
+    good = candidate.adapter is not None or candidate.rejudging or (active(candidate) and job_present)
     return good and candidate.request_digest == own.request_digest
+
+
+def _judged_as_made(candidate: Candidate | None, work: ReadaptationWork) -> ReadaptationWork:
+    """Return the work by which a candidate that passed was made, if only the trainer image and the gates are others.
+
+    What it stored is then judged by the changed gates; a newer image alone makes nothing anew.
+    """
+    if candidate is None or candidate.adapter is None:
+        return work
+    own = replace(work, image=candidate.image)
+    return own if own.request_digest == candidate.request_digest else work

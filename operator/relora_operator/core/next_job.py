@@ -6,7 +6,7 @@ from datetime import datetime
 from relora_contract.api.binding import BindingConditionType, Candidate
 from relora_contract.api.profile import TrainerProfile
 from relora_operator.core.attempts import active, ended, next_attempt, started
-from relora_operator.core.candidate import unfinished_reset
+from relora_operator.core.candidate import to_compute, unfinished_reset
 from relora_operator.core.judgement import Judgement, Standing, held_by_a_queue
 from relora_operator.core.obstacles import Obstacle, delta_digest_of, obstacle
 from relora_operator.core.progress import Progress
@@ -40,12 +40,15 @@ def next_job(
     """Return what follows. `work` is what the binding asks for now; it may differ from what the candidate is for.
 
     A Job that the API server refused is tried again at the pace of people, and until it exists that is what is told.
+    In place of one that would judge stored outcomes an attempt follows, which a policy may demand to see queued.
     """
     following = _unrefused(snapshot, progress, work, profile=profile, place=place, now=now)
     create = following.create
     told = _refusal(snapshot, create.name) if create is not None else None
     if create is None or told is None:
         return following
+    if following.candidate is not None and following.candidate.rejudging:
+        return Next(candidate=to_compute(following.candidate), waiting=told)
     tried = create if due(snapshot.refusals.get(create.name), now) else None
     return replace(following, create=tried, waiting=told)
 

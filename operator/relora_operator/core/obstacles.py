@@ -47,7 +47,7 @@ def obstacle(
         _refusal(place),
         _suspension(snapshot, work.target),
         _braked(snapshot, work.target, place),
-        _delta(work),
+        None if candidate.rejudging else _delta(work),
         _backoff(candidate, now),
         _other_jobs(snapshot, candidate),
     )

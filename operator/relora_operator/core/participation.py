@@ -109,6 +109,12 @@ class Participant:
         return self._attempting and self.told is Reason.QUEUED
 
     @property
+    def rejudging(self) -> bool:
+        """Whether the binding's Job judges stored outcomes by changed gates."""
+        candidate = self.binding.status.candidate
+        return self._attempting and candidate is not None and candidate.rejudging
+
+    @property
     def holds_slot(self) -> bool:
         """Whether a Job of the binding for this release may run."""
         return self._attempting and not self.refused

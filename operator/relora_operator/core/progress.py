@@ -1,12 +1,12 @@
 """What the Job of a binding's candidate has brought since the status was written."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from relora_contract.api.binding import AdapterBinding, Candidate
 from relora_contract.api.profile import TrainerProfile
-from relora_operator.core.attempts import active, add_active_seconds, assess, ended, jobs_of, look
-from relora_operator.core.candidate import unjudged, verdict_of, with_steps
+from relora_operator.core.attempts import active, add_active_seconds, assess, ended, look
+from relora_operator.core.candidate import jobs_of_candidate, to_compute, verdict_of, with_steps
 from relora_operator.core.judgement import Judgement, Standing
 from relora_operator.core.lineage import Chain
 from relora_operator.core.observed import JobView
@@ -27,9 +27,9 @@ class Progress:
     judgement: Judgement | None = None
     """How the Job of the attempt stands; None when there is none, or it had ended before."""
     job: JobView | None = None
-    """The Job of the attempt, unless it is being deleted."""
+    """The Job of the attempt, or the one that judges stored outcomes, unless it is being deleted."""
     report: JobView | None = None
-    """Its report Job."""
+    """The report Job of the attempt."""
 
 
 def profile_of(release_name: str, chain: Chain, snapshot: BindingSnapshot) -> TrainerProfile | None:
@@ -45,8 +45,7 @@ def follow(binding: AdapterBinding, snapshot: BindingSnapshot, chain: Chain, now
         return Progress()
     profile = profile_of(candidate.release_name, chain, snapshot)
     store = store_uri(profile, binding.metadata.namespace) if profile is not None else None
-    kind = "report" if candidate.rejudging else "readaptation"
-    jobs = jobs_of(candidate, snapshot.jobs, kind=kind, gates_digest=candidate.gates_digest)
+    jobs = jobs_of_candidate(candidate, snapshot.jobs)
     job = jobs.current if jobs.current is not None and not jobs.current.deleting else None
     if not active(candidate):
         return Progress(
@@ -73,8 +72,15 @@ def _judging_again(candidate: Candidate, job: JobView | None, judgement: Judgeme
     """
     if judgement is None:
         return Progress(candidate=candidate, job=job)
-    if judgement.standing is not Standing.ON_ITS_WAY:
-        return Progress(candidate=unjudged(candidate))
-    if judgement.reason is Reason.RUNNING:
-        judgement = replace(judgement, message="judging the stored outcomes by the changed gates")
+    waits = judgement.standing is Standing.ON_ITS_WAY and judgement.reason is not Reason.QUEUED  # no queue may hold it
+    if not (waits or (job is not None and _is_seen_in_part(job))):
+        return Progress(candidate=to_compute(candidate))
+    if judgement.reason is not Reason.STARTING:
+        message = "judging the stored outcomes by the changed gates"
+        judgement = Judgement(standing=Standing.ON_ITS_WAY, reason=Reason.RUNNING, message=message)
     return Progress(candidate=candidate, judgement=judgement, job=job)
+
+
+def _is_seen_in_part(job: JobView) -> bool:
+    """Tell whether a Job is known to be complete and its pod's end is not: that comes by another watch."""
+    return job.complete and any(one.exit_code is None for pod in job.pods for one in pod.containers)

@@ -41,10 +41,11 @@ def grants(tally: Tally, granted: frozenset[Key], pace: Pace) -> frozenset[Key]:
     Who has a Job keeps its slot, and who was given one and has not used it yet. Each free slot goes to the namespace
     that holds the fewest, and there to the binding of the highest priority, of equals to the oldest. Those whose Job
     the API server refuses get what the others leave. Only who gets a slot and which namespaces wait is looked at.
+    Whose stored outcomes are judged again keeps a place in the queue, which the attempt takes that may follow.
     """
     room = _Room(pace)
     for key, suspended in tally.holders.items():
-        room.hold(key, waits=suspended)
+        room.hold(key, waits=suspended or (pace.queued and key in tally.rejudging))
     _give(tally.waiting, room, granted)
     _give(tally.refused, room, granted)
     return frozenset(room.keys)

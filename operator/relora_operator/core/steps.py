@@ -7,7 +7,7 @@ from relora_contract.exitcodes import ExitCode
 from relora_contract.report import Notification, StepOutcome
 from relora_operator.core.observed import ContainerView, JobView, PodView
 from relora_operator.core.reasons import Reason
-from relora_operator.core.times import timestamp
+from relora_operator.core.times import moment, timestamp
 
 DONE = (StepOutcome.SUCCEEDED, StepOutcome.SKIPPED)
 MESSAGE_LIMIT = 512
@@ -54,12 +54,15 @@ def _seen(step: StepStatus, container: ContainerView, pod: PodView, request_dige
     if notification is not None and notification.outcome is StepOutcome.MISSING:
         return step
     if notification is not None and notification.outcome in DONE:
+        start_time = step.start_time or started
+        if _is_told_again(notification, container):
+            start_time, ended = notification.start_time, notification.end_time
         return StepStatus(
             name=step.name,
             state=StepState.FINISHED,
             outcome=notification.outcome,
             verdict=notification.verdict,
-            start_time=step.start_time or started,
+            start_time=start_time,
             end_time=ended,
             adapter_digest=notification.artifact_digest,
             alpha=notification.alpha,
@@ -88,6 +91,12 @@ def _notification(container: ContainerView, request_digest: str) -> Notification
     if notification is None or notification.step != container.name or notification.request_digest != request_digest:
         return None
     return notification
+
+
+def _is_told_again(notification: Notification, container: ContainerView) -> bool:
+    """Tell whether the container has found the step's report in the store, of an earlier time."""
+    ended = notification.end_time
+    return ended is not None and container.started_at is not None and moment(ended) < container.started_at
 
 
 def _failure(container: ContainerView, notification: Notification | None) -> tuple[Reason, str]:

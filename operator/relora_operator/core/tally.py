@@ -100,6 +100,7 @@ class _Entry:
     spends: bool
     holds: bool
     suspended: bool
+    rejudging: bool
     wants: bool
     refused: bool
     turn: Turn
@@ -121,6 +122,7 @@ def _entry(participant: Participant) -> _Entry:
         spends=failure is not None and REGISTRY[failure].spends_budget,
         holds=participant.holds_slot,
         suspended=participant.suspended,
+        rejudging=participant.rejudging,
         wants=participant.wants_slot,
         refused=participant.refused,
         turn=(-(binding.spec.priority or 0), binding.metadata.creation_timestamp, participant.key),
@@ -143,6 +145,8 @@ class Tally:
     """Failures that spend the release's budget."""
     holders: dict[Key, bool] = field(default_factory=dict)
     """Whose Job holds a slot, and whether a queue holds that Job."""
+    rejudging: set[Key] = field(default_factory=set)
+    """Those of the holders whose Job judges stored outcomes again."""
     waiting: Waiting = field(default_factory=Waiting)
     """Who waits for a slot."""
     refused: Waiting = field(default_factory=Waiting)
@@ -193,6 +197,8 @@ class Tally:
         self._count(entry, 1)
         if entry.holds:
             self.holders[key] = entry.suspended
+            if entry.rejudging:
+                self.rejudging.add(key)
         if entry.wants:
             (self.refused if entry.refused else self.waiting).add(entry.turn)
         if entry.failure is not None:
@@ -204,6 +210,7 @@ class Tally:
         key = entry.key
         self._count(entry, -1)
         self.holders.pop(key, None)
+        self.rejudging.discard(key)
         if entry.wants:
             (self.refused if entry.refused else self.waiting).remove(entry.turn)
         if entry.failure is not None:

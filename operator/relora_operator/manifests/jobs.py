@@ -81,7 +81,7 @@ def delta_job(
 def readaptation_job(
     work: ReadaptationWork, attempt: int, mounted: MountedRequest, profile: TrainerProfile, *, report: bool = False
 ) -> JobManifest:
-    """Return the Job that carries one adapter to a new base, or the one that reports again how its steps ended.
+    """Return the Job that carries one adapter to a new base, or the one that reads what its steps have stored.
 
     Raises:
         RequestTooLargeError: The request does not fit into an annotation.

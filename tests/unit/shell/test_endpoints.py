@@ -129,12 +129,13 @@ def test_servers_are_counted_by_what_their_statuses_say() -> None:
     assert {frozenset(sample.labels) for sample in family.samples} == {frozenset({"model", "reason"})}
 
 
-def step_status(state: str, attempt: int = 1) -> AdapterBindingStatus:
+def step_status(state: str, attempt: int = 1, *, began: str = "2026-11-01T09:59:00Z") -> AdapterBindingStatus:
     ended = {"outcome": "Succeeded", "verdict": "Passed", "endTime": "2026-11-01T10:01:00Z"}
     step = {"name": "port", "state": state, "startTime": "2026-11-01T10:00:00Z"}
     steps: list[dict[str, str]] = [step | (ended if state == "Finished" else {})]
     candidate: dict[str, object] = {
         "attempt": attempt,
+        "startTime": began,
         "releaseName": "r2",
         "requestDigest": digest("q"),
         "gatesDigest": digest("g"),
@@ -145,11 +146,13 @@ def step_status(state: str, attempt: int = 1) -> AdapterBindingStatus:
     return AdapterBindingStatus.model_validate({"candidate": candidate})
 
 
-def test_an_ended_step_is_counted_once() -> None:
-    def seen() -> tuple[float, float]:
-        seconds = STEP_DURATION.labels("port", "Succeeded")
-        return GATE_VERDICTS.labels("port", "Passed")._value.get(), seconds._sum.get()
+def seen() -> tuple[float, float]:
+    """Return how often the gate of the first step passed, and the seconds of that step."""
+    seconds = STEP_DURATION.labels("port", "Succeeded")
+    return GATE_VERDICTS.labels("port", "Passed")._value.get(), seconds._sum.get()
 
+
+def test_an_ended_step_is_counted_once() -> None:
     verdicts, seconds = seen()
     running, finished = step_status("Running"), step_status("Finished")
     count_transition(running, finished)
@@ -157,6 +160,13 @@ def test_an_ended_step_is_counted_once() -> None:
     count_transition(finished, step_status("Finished", attempt=2))  # another step failed, and this one is kept
 
     assert seen() == (verdicts + 1, seconds + 60)
+
+
+def test_a_step_that_was_stored_before_the_attempt_has_a_verdict_again_and_took_no_time() -> None:
+    verdicts, seconds = seen()
+    later = "2026-11-02T10:00:00Z"
+    count_transition(step_status("Running", began=later), step_status("Finished", began=later))
+    assert seen() == (verdicts + 1, seconds)
 
 
 def test_roll_outs_are_counted_by_how_they_ended() -> None:
