@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,9 +40,13 @@ class OperatorPods:
             )
 
     @contextmanager
-    def absent(self, api: ClusterApi) -> Iterator[None]:
-        """Take every pod of the operator away; they are back afterwards."""
+    def absent(self, api: ClusterApi, *, once: Callable[[], object]) -> Iterator[None]:
+        """Take every pod of the operator away when `once` returns; they are back afterwards.
+
+        It is called when it is this scenario's turn: what it waits for may be over soon.
+        """
         with self._turn:
+            once()
             replicas = (api.get(DEPLOYMENT) or {})["spec"]["replicas"]
             api.merge(DEPLOYMENT, {"spec": {"replicas": 0}})
             try:

@@ -16,8 +16,9 @@ def test_report_of_a_vanished_pod_is_recovered(stage: Stage) -> None:
     stage.await_condition(binding, "Ready", "True")
 
     stage.apply_second_release()
-    stage.await_container(namespace, "readaptation", "port", "running")
-    with stage.world.operator.absent(stage.api):
+    with stage.world.operator.absent(
+        stage.api, once=lambda: stage.await_container(namespace, "readaptation", "port", "running")
+    ):
         pod = stage.await_container(namespace, "readaptation", "port", "terminated")
         stage.wait("the Job to be complete", lambda: _complete(stage, namespace))
         stage.api.delete(Ref.of("Pod", pod), grace_seconds=0)
