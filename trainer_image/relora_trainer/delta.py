@@ -19,11 +19,11 @@ from relora_trainer.errors import IntegrityError, NonFiniteError
 from relora_trainer.factors import Factors
 from relora_trainer.placement import Placement
 from relora_trainer.ports import Checkpoints
-from relora_trainer.projection import ITERATIONS, Projection, frobenius_norm, project, row_norms
+from relora_trainer.projection import TOLERANCE, Projection, frobenius_norm, project, row_norms
 from relora_trainer.tensorfile import TensorEntry, TensorFile, open_tensors
 
 MAX_RANK = 64
-ALGORITHM = "randomized-subspace-iteration/2"
+ALGORITHM = "randomized-block-krylov/1"
 REPORT = "delta.json"
 METADATA_KEY = "modules"
 
@@ -122,7 +122,7 @@ def compute_delta(
         modules |= _described(open_tensors(path))
     report = {
         "algorithm": ALGORITHM,
-        "iterations": ITERATIONS,
+        "tolerance": TOLERANCE,
         "rank": rank,
         "modules": {name: asdict(module) for name, module in modules.items()},
     }

@@ -1,13 +1,16 @@
-"""Π_r: the best rank-r approximation of a base's delta, by randomized subspace iteration.
+"""Π_r: the best rank-r approximation of a base's delta, by randomized block Krylov iteration.
 
-Halko, Martinsson, Tropp (2011), algorithm 4.4, with a small core instead of an SVD of the weight-sized matrix.
-It is the reading of Π_r in eq. 7 of arXiv 2606.02606: rank r and the target modules are the adapter's.
+Musco and Musco (2015), algorithm 2, in the row space: from a random block Ω the blocks P_1, P_2, … span
+DᵀD·Ω, (DᵀD)²·Ω, …, and D restricted to their span gives its first singular triplets. As all blocks are kept and not the
+last one alone, narrow blocks reach what subspace iteration needs wide ones for, and spectra that hardly fall are
+resolved, too. It is the reading of Π_r in eq. 7 of arXiv 2606.02606: rank r and the target modules are the adapter's.
 
-The iteration only has to find the space of the first singular vectors. It may compute in bfloat16, whose rounding turns
-that space a little; the last step, which takes what is stored from that space, is in float32.
+The iteration may compute in bfloat16, whose rounding turns the space a little; what is stored is then taken from that
+space in float32.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +18,14 @@ from torch import Tensor
 
 from relora_trainer.factors import Factors
 
-ITERATIONS = 3
-MIN_OVERSAMPLING = 16
+TOLERANCE = 5e-5
+"""Share of the energy of the best approximation that may be left behind, as estimated: half of what is promised."""
+MIN_BLOCKS = 3
+MAX_BLOCKS = 8
+MIN_BLOCK_WIDTH = 16
+SLAB_ELEMENTS = 1 << 18
+"""Elements of the matrix that are multiplied from both sides while they are in a CPU's cache."""
+_FILLING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -60,34 +69,13 @@ def frobenius_norm(norms: Tensor) -> float:
     return float(torch.linalg.vector_norm(norms, dtype=torch.float64))
 
 
-def spanning(matrix: Tensor) -> Tensor:
-    """Return a nearly orthonormal basis of the columns of `matrix`, `(rows, width)` in any precision, in float32.
-
-    Cholesky's QR is twice as fast as Householder's. What it loses of orthogonality matters only for what is stored,
-    which comes from a proper QR; where it breaks down, for want of rank, that one takes its place.
-    """
-    wide = matrix.float()
-    lower, failed = torch.linalg.cholesky_ex(wide.T @ wide)
-    basis: Tensor
-    if failed:
-        basis, _ = torch.linalg.qr(wide)
-    else:
-        basis = torch.linalg.solve_triangular(lower.T, wide, upper=True, left=False)
-    return basis
-
-
-def _transposed_times(matrix: Tensor, basis: Tensor) -> Tensor:
-    """Return matrixᵀ·basis, computed so that the large matrix is read along its rows: half again as fast."""
-    return (basis.T @ matrix).T
-
-
 def project(delta: Tensor, rank: int, *, name: str, iterate_in: torch.dtype = torch.float32) -> Projection:
     """Return Π_rank(delta).
 
     Args:
-        delta: `(out, in)` float32. A matrix of zeros gives rank 0.
+        delta: `(out, in)` float32, finite. A matrix of zeros gives rank 0.
         rank: Upper bound; capped at min(out, in).
-        name: The tensor's name; it seeds the random test matrix.
+        name: The tensor's name; it seeds the random block that the iteration starts from.
         iterate_in: Precision of the products of the iteration.
 
     Returns:
@@ -98,19 +86,111 @@ def project(delta: Tensor, rank: int, *, name: str, iterate_in: torch.dtype = to
     rank = min(rank, rows, columns)
     if norm == 0.0:
         return Projection(Factors(delta.new_zeros(0, columns), delta.new_zeros(rows, 0)), delta.new_zeros(0), norm)
-    width = min(rank + max(MIN_OVERSAMPLING, rank), rows, columns)
-    generator = torch.Generator().manual_seed(seed_of(name))
-    iterated = delta.to(iterate_in)
-    test_matrix = torch.randn(columns, width, generator=generator).to(iterated)
-    basis = spanning(iterated @ test_matrix)  # (rows, width)
-    for _ in range(ITERATIONS):
-        co_basis = spanning(_transposed_times(iterated, basis.to(iterate_in)))  # (columns, width)
-        basis = spanning(iterated @ co_basis.to(iterate_in))
-    basis, _ = torch.linalg.qr(basis)
-    right, core = torch.linalg.qr(_transposed_times(delta, basis))  # basisᵀ·delta = coreᵀ·rightᵀ
-    u, s, v_t = torch.linalg.svd(core.T)  # (width, width)
+    width = max(MIN_BLOCK_WIDTH, (rank + 1) // 2)
+    if min(rows, columns) <= MAX_BLOCKS * width:
+        u, s, v_t = torch.linalg.svd(delta, full_matrices=False)
+    else:
+        generator = torch.Generator().manual_seed(seed_of(name))
+        basis, images = _row_space(delta.to(iterate_in), norm, rank, width, generator)
+        if iterate_in != torch.float32:
+            images = delta @ (basis.T / norm)
+        left, core = torch.linalg.qr(images)  # delta·basisᵀ / norm = left·core
+        core_u, s, core_v_t = torch.linalg.svd(core)
+        u, s, v_t = left @ core_u[:, :rank], s * norm, core_v_t[:rank] @ basis
     s = s[:rank]
     root = s.sqrt()
-    a = (root[:, None] * v_t[:rank]) @ right.T
-    b = (basis @ u[:, :rank]) * root
+    a, b = root[:, None] * v_t[:rank], u[:, :rank] * root
     return Projection(Factors(a.contiguous(), b.contiguous()), s, norm)
+
+
+def _row_space(matrix: Tensor, norm: float, rank: int, width: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return orthonormal rows whose space holds nearly all of the first `rank` right singular vectors.
+
+    Args:
+        matrix: `(rows, columns)`, in the precision of the products.
+        norm: ‖matrix‖_F, by which everything is divided, so that no square of a small or a large matrix leaves float32.
+        rank: How many of its components are asked for.
+        width: Directions of a block.
+        generator: Of the random directions.
+
+    Returns:
+        The basis, `(k, columns)` float32, and matrix·basisᵀ / norm, `(rows, k)` float32.
+    """
+    rows, columns = matrix.shape
+    basis = torch.empty(MAX_BLOCKS * width, columns, device=matrix.device)
+    images = torch.empty(rows, MAX_BLOCKS * width, device=matrix.device)
+
+    def random_block() -> Tensor:
+        return torch.randn(width, columns, generator=generator).to(matrix.device)
+
+    following = _through(matrix, norm, random_block(), images[:, :width])
+    energies: list[float] = []
+    for start in range(0, MAX_BLOCKS * width, width):
+        end = start + width
+        block = _orthonormal(following, basis[:start], random_block())
+        basis[start:end] = block
+        if end == MAX_BLOCKS * width or _left_behind(energies, further=1) <= TOLERANCE:
+            images[:, start:end] = matrix @ _scaled(block, norm, matrix.dtype)
+            break
+        following = _through(matrix, norm, block, images[:, start:end])
+        energies.append(float(torch.linalg.eigvalsh(images[:, :end].T @ images[:, :end])[-rank:].sum()))
+        if _left_behind(energies) <= TOLERANCE:
+            break
+    return basis[:end], images[:, :end]
+
+
+def _left_behind(energies: Sequence[float], further: int = 0) -> float:
+    """Estimate the share of the energy of the best approximation that the blocks so far do not capture.
+
+    By a geometric series: each block adds a share of what the one before it added, the same share as the last one did.
+
+    Args:
+        energies: Captured by the first `rank` components after each block. What the first one captures does not tell
+            how fast they converge, so that with less than `MIN_BLOCKS` everything may be left.
+        further: After as many more blocks.
+    """
+    if len(energies) < MIN_BLOCKS:
+        return 1.0
+    before, last = energies[-2] - energies[-3], energies[-1] - energies[-2]
+    if last <= 0.0:
+        return 0.0  # nothing but rounding
+    if last >= before:
+        return 1.0
+    ratio = last / before
+    return last * ratio ** (1 + further) / (1 - ratio) / energies[-1]
+
+
+def _through(matrix: Tensor, norm: float, block: Tensor, image: Tensor) -> Tensor:
+    """Write matrix·blockᵀ / norm to `image`, and return block·matrixᵀ·matrix / norm², float32.
+
+    On a CPU the matrix is read from memory once, a slab at a time, which is multiplied from both sides while the cache
+    holds it. Sums over slabs would lose too much in bfloat16, where the arithmetic takes less of the time.
+    """
+    slab = max(1, SLAB_ELEMENTS // matrix.shape[1])
+    height = slab if matrix.device.type == "cpu" and matrix.dtype == torch.float32 else len(matrix)
+    scaled = _scaled(block, norm, matrix.dtype)
+    gathered = torch.zeros_like(block, dtype=matrix.dtype)
+    for part, its_image in zip(matrix.split(height), image.split(height), strict=True):
+        product = part @ scaled
+        gathered.addmm_(product.T, part)
+        its_image.copy_(product)
+    return gathered.float() / norm
+
+
+def _scaled(block: Tensor, norm: float, dtype: torch.dtype) -> Tensor:
+    return (block.T / norm).to(dtype)
+
+
+def _orthonormal(block: Tensor, basis: Tensor, filling: Tensor) -> Tensor:
+    """Return orthonormal rows that hold what `block` adds to the space of the rows of `basis`.
+
+    Where it adds nothing, as for a matrix of low rank, random directions fill them up. Cholesky's QR is several times
+    as fast as Householder's, which takes its place where the block is too close to singular. Twice, because most of a
+    block that went through the matrix lies in the space already, and what is left of it is inexact.
+    """
+    block = block / torch.linalg.vector_norm(block) + _FILLING * filling / torch.linalg.vector_norm(filling)
+    for _ in range(2):
+        block = block - (block @ basis.T) @ basis
+        lower, failed = torch.linalg.cholesky_ex(block @ block.T)
+        block = torch.linalg.qr(block.T)[0].T if failed else torch.linalg.solve_triangular(lower, block, upper=False)
+    return block
