@@ -1,4 +1,4 @@
-"""What is finished of a run, all of it of one trainer; and what a table says of how and when that was measured."""
+"""What is finished of a run, measured in one way; and what a table says of how and when that was."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ class MixedError(ValueError):
 
 @dataclass(frozen=True)
 class Finished:
-    """Cells, parts and failures of a run, of one trainer.
+    """Cells, parts and failures of a run.
+
+    All cells are of one trainer, and so are all parts, but the code of the parts may be another than that of the cells:
+    each part holds both sides of what it compares, and takes minutes where the cells take days.
 
     Raises:
         MixedError: The trainer of one cell or part is not that of another, or the inputs of two cells of one chain
@@ -34,7 +37,9 @@ class Finished:
 
     def __post_init__(self) -> None:
         trainers = dict(self._trainers())
-        for field in ("code", "threads", "placement"):
+        _check_same("code", {part.name: part.trainer.code for part in self.parts})
+        _check_same("code", {str(key): cell.recipe.trainer.code for key, cell in self.cells.items()})
+        for field in ("threads", "placement"):
             _check_same(field, {name: getattr(trainer, field) for name, trainer in trainers.items()})
         for package in sorted({package for trainer in trainers.values() for package in trainer.versions}):
             _check_same(package, {name: trainer.versions.get(package) for name, trainer in trainers.items()})
@@ -47,7 +52,7 @@ class Finished:
 
     @property
     def trainer(self) -> Trainer:
-        """The trainer of everything that is finished; that of this checkout where nothing is."""
+        """That of the cells, or of the parts where no cell is finished, or of this checkout where nothing is."""
         return next((trainer for _, trainer in self._trainers()), None) or Trainer.here()
 
     @property
@@ -57,8 +62,11 @@ class Finished:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Versions of the packages, and the first digits of the digest of the trainer's code."""
-        return {**self.trainer.versions, "trainer": self.trainer.code[:12]}
+        """Versions of the packages, and the first digits of the digest of the trainer's code, or of both trainers'."""
+        said = {**self.trainer.versions, "trainer": self.trainer.code[:12]}
+        for code in {part.trainer.code for part in self.parts} - {self.trainer.code}:
+            said["trainer of the parts on their own"] = code[:12]
+        return said
 
     @property
     def date(self) -> str:
@@ -90,8 +98,8 @@ class Finished:
         }
 
     def _trainers(self) -> Iterator[tuple[str, Trainer]]:
-        yield from ((part.name, part.trainer) for part in self.parts)
         yield from ((str(key), cell.recipe.trainer) for key, cell in self.cells.items())
+        yield from ((part.name, part.trainer) for part in self.parts)
 
 
 def _all_of(name: str, machines: Sequence[Mapping[str, str]]) -> str:

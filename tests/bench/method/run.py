@@ -58,7 +58,7 @@ class Run:
         """Return the rows of everything that is finished.
 
         Raises:
-            MixedError: It is not of one trainer, as it can be where the shelf gives what any of them measured.
+            MixedError: It was not measured in one way, as can be where the shelf gives what any trainer measured.
         """
         parts = [found for part in kernels(self._form) if (found := self._shelf.part(part)) is not None]
         cells, failures = {}, []

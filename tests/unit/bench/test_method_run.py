@@ -65,6 +65,19 @@ class Bench:
         for path in self.folder.iterdir():
             self.change(path.stem, changed)
 
+    def keep_part(self, name: str, code: str | None = None) -> None:
+        """Keep a part as if this trainer had measured it, or one with other code."""
+        part = Part(name, list, next(part.settings for part in kernels(FORM) if part.name == name))
+        shelf = Shelf(self.folder)
+        shelf.keep_part(part, [measured(f"of {name}", 1)])
+        found = shelf.part(part)
+        assert found is not None
+        if code:
+            trainer = found.trainer.model_copy(update={"code": code})
+            (self.folder / f"part-{name}.json").write_text(
+                found.model_copy(update={"trainer": trainer}).model_dump_json()
+            )
+
     def _measure(self, recipe: Recipe, chain: Chain, work: Path) -> Cell:
         if self.error is not None:
             raise self.error
@@ -223,9 +236,25 @@ def with_others(recipe: Recipe, change: dict[str, object]) -> dict[str, object]:
 def test_a_part_of_another_trainer_is_refused_beside_a_cell(bench: Bench) -> None:
     carry_out(bench.run())
     bench.change_all(lambda recipe: {"threads": 99})
-    part = Part("fusion", list, next(part.settings for part in kernels(FORM) if part.name == "fusion"))
-    Shelf(bench.folder).keep_part(part, [measured("of fusion", 1)])
-    with pytest.raises(MixedError, match=r"threads is .* in 'fusion', 99 in 'tiny"):
+    bench.keep_part("fusion")
+    with pytest.raises(MixedError, match=r"threads is 99 in 'tiny.*', .* in 'fusion'"):
+        bench.run(any_trainer=True).result()
+
+
+def test_parts_of_a_later_trainer_stand_beside_the_cells_of_an_earlier_one(bench: Bench) -> None:
+    carry_out(bench.run())
+    bench.change_all(lambda recipe: {"code": "f" * 64})
+    bench.keep_part("fusion")
+    found = bench.run(any_trainer=True).result()
+    here = Trainer.here().code[:12]
+    assert value(found, "of fusion") == 1
+    assert found.versions | {"trainer": "f" * 12, "trainer of the parts on their own": here} == found.versions
+
+
+def test_parts_of_two_trainers_are_refused(bench: Bench) -> None:
+    bench.keep_part("fusion")
+    bench.keep_part("probe", code="f" * 64)
+    with pytest.raises(MixedError, match=r"code is .* in 'probe'"):
         bench.run(any_trainer=True).result()
 
 
