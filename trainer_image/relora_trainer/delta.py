@@ -215,18 +215,21 @@ class _Pairs:
             self._buffer = self._buffer.new_empty(count)
         delta = self._buffer[:count].view(before.shape)
         changed = before.dtype != after.dtype
-        old_norms, new_norms = [], []
+        # Whole before the loop: a small tensor kept from each round would lie between the freed blocks, and hold the
+        # heap apart by most of a matrix.
+        old_norms, new_norms = delta.new_empty(2, before.shape[0])
         start = 0
         for stored, new in zip(before.blocks(BLOCK_ELEMENTS), after.blocks(BLOCK_ELEMENTS), strict=True):
             changed = changed or not torch.equal(stored, new)
-            rows = delta[start : start + len(stored)]
+            block = slice(start, start + len(stored))
+            rows = delta[block]
             old = stored.to(rows)
-            old_norms.append(row_norms(old))
-            new_norms.append(row_norms(rows.copy_(new)))
+            old_norms[block] = row_norms(old)
+            new_norms[block] = row_norms(rows.copy_(new))
             rows -= old
-            start += len(stored)
-        weight_norm = _finite(torch.cat(old_norms), name, "old")
-        _finite(torch.cat(new_norms), name, "new")
+            start = block.stop
+        weight_norm = _finite(old_norms, name, "old")
+        _finite(new_norms, name, "new")
         return delta if changed else None, weight_norm
 
 

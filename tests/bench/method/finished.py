@@ -23,8 +23,8 @@ class MixedError(ValueError):
 class Finished:
     """Cells, parts and failures of a run.
 
-    All cells are of one trainer, and so are all parts, but the code of the parts may be another than that of the cells:
-    each part holds both sides of what it compares, and takes minutes where the cells take days.
+    All cells are of one trainer. The code of each part may be another: it holds both sides of what it compares, and
+    takes minutes where the cells take days.
 
     Raises:
         MixedError: The trainer of one cell or part is not that of another, or the inputs of two cells of one chain
@@ -37,7 +37,6 @@ class Finished:
 
     def __post_init__(self) -> None:
         trainers = dict(self._trainers())
-        _check_same("code", {part.name: part.trainer.code for part in self.parts})
         _check_same("code", {str(key): cell.recipe.trainer.code for key, cell in self.cells.items()})
         for field in ("threads", "placement"):
             _check_same(field, {name: getattr(trainer, field) for name, trainer in trainers.items()})
@@ -62,10 +61,10 @@ class Finished:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Versions of the packages, and the first digits of the digest of the trainer's code, or of both trainers'."""
+        """Versions of the packages, and the first digits of the digests of the code of all trainers."""
         said = {**self.trainer.versions, "trainer": self.trainer.code[:12]}
-        for code in {part.trainer.code for part in self.parts} - {self.trainer.code}:
-            said["trainer of the parts on their own"] = code[:12]
+        if others := sorted({part.trainer.code[:12] for part in self.parts} - {said["trainer"]}):
+            said["trainer of the parts on their own"] = " and ".join(others)
         return said
 
     @property
