@@ -17,6 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from realdata.lora import load_base
 from realdata.progress import Stage
 
+STORED = torch.bfloat16
+"""Precision of a release. Where a CPU computes in float32, its weights are rounded to it, too."""
+
 
 @dataclass(frozen=True)
 class Pretraining:
@@ -42,7 +45,9 @@ def evolve(base: Path, texts: Sequence[str], settings: Pretraining, output: Path
     stage.say(f"{settings.steps} steps of {settings.blocks_per_step} x {settings.block_tokens} tokens")
     _pretrain(model, blocks, settings, stage)
     copy_all_but_weights(base, output)
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if not _is_tied(model, name)}
+    weights = {
+        name: tensor.to(STORED).contiguous() for name, tensor in model.state_dict().items() if not _is_tied(model, name)
+    }
     save_file(weights, output / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -89,7 +94,7 @@ def _pretrain(model: PreTrainedModel, blocks: torch.Tensor, settings: Pretrainin
         optimizer.step()
         with torch.no_grad():
             for weight, master in zip(weights, masters, strict=True):
-                weight.copy_(master)
+                weight.copy_(master.to(STORED))
         stage.update(f"step {step + 1}/{settings.steps}, loss {loss.item():.3f}")
 
 

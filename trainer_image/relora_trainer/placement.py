@@ -61,16 +61,25 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def choose_placement(seconds: Callable[[torch.dtype], float] = seconds_of_product) -> Placement:
-    """Return the GPU in bfloat16; without one, the CPU in the precision that it multiplies matrices faster in.
+def cpu_precision(seconds: Callable[[torch.dtype], float] = seconds_of_product) -> torch.dtype:
+    """Return bfloat16 or float32, whichever a CPU multiplies matrices faster in.
 
     That has to be measured. Instructions for bfloat16 say little: with those of AVX-512 and no more, processors were
-    measured that take half of float32's time for it, and others that take twice that time.
+    measured that take half of float32's time for it, and others that take twice that time; without any, eight times.
 
     Args:
         seconds: How long one thread of the CPU takes for some product in a precision.
     """
+    gain = seconds(torch.float32) / seconds(torch.bfloat16)
+    return torch.bfloat16 if gain > LEAST_GAIN else torch.float32
+
+
+def choose_placement(seconds: Callable[[torch.dtype], float] = seconds_of_product) -> Placement:
+    """Return the GPU in bfloat16; without one, the CPU in its faster precision.
+
+    Args:
+        seconds: As for `cpu_precision`.
+    """
     if torch.cuda.is_available():
         return Placement(torch.device("cuda"), torch.bfloat16)
-    gain = seconds(torch.float32) / seconds(torch.bfloat16)
-    return Placement(torch.device("cpu"), torch.bfloat16 if gain > LEAST_GAIN else torch.float32)
+    return Placement(torch.device("cpu"), cpu_precision(seconds))
