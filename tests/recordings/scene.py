@@ -10,6 +10,7 @@ from controller.kubelet import FakeKubelet, digest_of, passes_at
 from controller.replica import Replica
 from controller.rights import install_rights
 from devcluster.controlplane import ControlPlane
+from devcluster.crds import install_crds
 from devcluster.progress import Report
 from samples.kinds import binding, digest, profile, release, server
 
@@ -86,8 +87,7 @@ class Scene:
 def scene(folder: Path, report: Report) -> Iterator[Scene]:
     """Yield the fleet, yet to be created. `folder` takes the operator's log."""
     with ControlPlane(report=report) as plane:
-        plane.kubectl("apply", "--server-side", "-f", str(_CRDS))
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(_CRDS))
+        install_crds(plane, _CRDS)
         operator = Replica(install_rights(plane, folder), folder / "operator.log", *_OPERATOR_OPTIONS)
         api = Api(plane.kubeconfig)
         try:

@@ -16,6 +16,7 @@ from controller.replica import process_seconds
 from controller.rights import install_rights
 from devcluster.binaries import find_programs
 from devcluster.controlplane import ControlPlane
+from devcluster.crds import install_crds
 from devcluster.programs import Target
 from devcluster.progress import Report
 
@@ -59,8 +60,7 @@ class Cluster:
         return self
 
     def _install(self) -> None:
-        self._plane.kubectl("apply", "--server-side", "-f", str(_CRDS))
-        self._plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(_CRDS))
+        install_crds(self._plane, _CRDS)
         self.operator_kubeconfig = install_rights(self._plane, self.folder)
 
     def _add_node(self, kwok: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from admission.api import Admission
 from devcluster.controlplane import ControlPlane
+from devcluster.crds import install_crds
 from samples.kinds import every_kind
 
 CRDS = Path(__file__).parents[3] / "crds"
@@ -13,8 +14,7 @@ CRDS = Path(__file__).parents[3] / "crds"
 @pytest.fixture(scope="session")
 def admission(control_plane: ControlPlane) -> Iterator[Admission]:
     """The API server with our CRDs, two namespaces and one stored object of each kind."""
-    control_plane.kubectl("apply", "--server-side", "-f", str(CRDS))
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    install_crds(control_plane, CRDS)
     for namespace in ("team", "engines"):
         control_plane.kubectl("create", "namespace", namespace)
     api = Admission(control_plane.kubeconfig)

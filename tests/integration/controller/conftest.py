@@ -12,6 +12,7 @@ from controller.kubelet import FakeKubelet
 from controller.replica import Replica
 from controller.rights import install_rights
 from devcluster.controlplane import ControlPlane
+from devcluster.crds import install_crds
 from devcluster.pytest_progress import reporter
 
 CRDS = Path(__file__).parents[3] / "crds"
@@ -23,8 +24,7 @@ StartReplica = Callable[..., Replica]
 def plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     """A control plane with our CRDs."""
     with ControlPlane(report=reporter(request.config)) as started:
-        started.kubectl("apply", "--server-side", "-f", str(CRDS))
-        started.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+        install_crds(started, CRDS)
         yield started
 
 
