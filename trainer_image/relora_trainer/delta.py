@@ -6,7 +6,7 @@ memory is that of the largest pair and of one block's factors, whatever the size
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -188,32 +188,35 @@ class _Pairs:
     """Projects one pair of weights after the other, in float32 from the stored precision.
 
     The difference is read and taken a few rows at a time, into memory that stays: only one whole matrix is ever held,
-    and fresh memory for every matrix would cost more than the arithmetic.
+    with its rounding where the iteration has use for it, and fresh memory for every matrix would cost more than the
+    arithmetic.
     """
 
     def __init__(self, placement: Placement, rank: int) -> None:
         self._placement = placement
         self._rank = rank
-        self._buffer = torch.empty(0, device=placement.device)
+        self._memory = {
+            dtype: torch.empty(0, dtype=dtype, device=placement.device) for dtype in (torch.float32, placement.dtype)
+        }
 
     def project(self, name: str, old: LinearWeight, new: LinearWeight) -> tuple[Projection, float]:
         """Return Π_r of a module's delta, on the CPU, and ‖W‖_F of its old weight."""
         stored, weight_norm = self._difference(name, old.entry, new.entry)
-        if stored is None:
+        if not stored:
             rows, columns = old.shape
             nothing = Factors(torch.zeros(0, columns), torch.zeros(rows, 0))
             return Projection(nothing, torch.zeros(0), 0.0), weight_norm
-        delta = stored.T if old.transposed else stored
-        found = project(delta, self._rank, name=name, iterate_in=self._placement.dtype)
+        delta = {dtype: matrix.T if old.transposed else matrix for dtype, matrix in stored.items()}
+        found = project(delta[torch.float32], self._rank, name=name, rounded=delta.get(torch.bfloat16))
         factors = Factors(found.factors.a.cpu(), found.factors.b.cpu())
         return Projection(factors, found.singular_values.cpu(), found.norm), weight_norm
 
-    def _difference(self, name: str, before: TensorEntry, after: TensorEntry) -> tuple[Tensor | None, float]:
-        """Return W′ − W as the files lay it out, or None when they are equal, and ‖W‖_F."""
-        count = math.prod(before.shape)
-        if self._buffer.numel() < count:
-            self._buffer = self._buffer.new_empty(count)
-        delta = self._buffer[:count].view(before.shape)
+    def _difference(
+        self, name: str, before: TensorEntry, after: TensorEntry
+    ) -> tuple[dict[torch.dtype, Tensor], float]:
+        """Return W′ − W as the files lay it out, in each precision, or nothing when they are equal, and ‖W‖_F."""
+        found = {dtype: self._room(dtype, before.shape) for dtype in self._memory}
+        delta, rounded = found[torch.float32], found.get(torch.bfloat16)
         changed = before.dtype != after.dtype
         # Whole before the loop: a small tensor kept from each round would lie between the freed blocks, and hold the
         # heap apart by most of a matrix.
@@ -227,10 +230,18 @@ class _Pairs:
             old_norms[block] = row_norms(old)
             new_norms[block] = row_norms(rows.copy_(new))
             rows -= old
+            if rounded is not None:
+                rounded[block] = rows
             start = block.stop
         weight_norm = _finite(old_norms, name, "old")
         _finite(new_norms, name, "new")
-        return delta if changed else None, weight_norm
+        return found if changed else {}, weight_norm
+
+    def _room(self, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+        count = math.prod(shape)
+        if self._memory[dtype].numel() < count:
+            self._memory[dtype] = self._memory[dtype].new_empty(count)
+        return self._memory[dtype][:count].view(*shape)
 
 
 def _finite(norms: Tensor, name: str, base: str) -> float:

@@ -5,8 +5,8 @@ DᵀD·Ω, (DᵀD)²·Ω, …, and D restricted to their span gives its first si
 last one alone, narrow blocks reach what subspace iteration needs wide ones for, and spectra that hardly fall are
 resolved, too. It is the reading of Π_r in eq. 7 of arXiv 2606.02606: rank r and the target modules are the adapter's.
 
-The iteration may compute in bfloat16, whose rounding turns the space a little; what is stored is then taken from that
-space in float32.
+The iteration may compute in bfloat16, whose rounding turns the space a little; what is stored is then taken in float32
+from the best r directions of that space.
 """
 
 import hashlib
@@ -23,8 +23,9 @@ TOLERANCE = 5e-5
 MIN_BLOCKS = 3
 MAX_BLOCKS = 8
 MIN_BLOCK_WIDTH = 16
-SLAB_ELEMENTS = 1 << 18
-"""Elements of the matrix that are multiplied from both sides while they are in a CPU's cache."""
+SLAB_ELEMENTS = {torch.float32: 1 << 18, torch.bfloat16: 1 << 22}
+"""Elements of the matrix that are multiplied from both sides while they are in a CPU's cache; in bfloat16, where the
+arithmetic takes less of the time, more, and few enough that no copy for the matrix units is of the whole."""
 _FILLING = 1e-5
 
 
@@ -69,14 +70,14 @@ def frobenius_norm(norms: Tensor) -> float:
     return float(torch.linalg.vector_norm(norms, dtype=torch.float64))
 
 
-def project(delta: Tensor, rank: int, *, name: str, iterate_in: torch.dtype = torch.float32) -> Projection:
+def project(delta: Tensor, rank: int, *, name: str, rounded: Tensor | None = None) -> Projection:
     """Return Π_rank(delta).
 
     Args:
         delta: `(out, in)` float32, finite. A matrix of zeros gives rank 0.
         rank: Upper bound; capped at min(out, in).
         name: The tensor's name; it seeds the random block that the iteration starts from.
-        iterate_in: Precision of the products of the iteration.
+        rounded: `delta` in bfloat16, for the products of the iteration where they are faster in it.
 
     Returns:
         The projection, on the device of `delta`, float32.
@@ -91,8 +92,9 @@ def project(delta: Tensor, rank: int, *, name: str, iterate_in: torch.dtype = to
         u, s, v_t = torch.linalg.svd(delta, full_matrices=False)
     else:
         generator = torch.Generator().manual_seed(seed_of(name))
-        basis, images = _row_space(delta.to(iterate_in), norm, rank, width, generator)
-        if iterate_in != torch.float32:
+        basis, images = _row_space(delta if rounded is None else rounded, norm, rank, width, generator)
+        if rounded is not None:
+            basis = _strongest(images, rank).T @ basis
             images = delta @ (basis.T / norm)
         left, core = torch.linalg.qr(images)  # delta·basisᵀ / norm = left·core
         core_u, s, core_v_t = torch.linalg.svd(core)
@@ -139,6 +141,14 @@ def _row_space(matrix: Tensor, norm: float, rank: int, width: int, generator: to
     return basis[:end], images[:, :end]
 
 
+def _strongest(images: Tensor, count: int) -> Tensor:
+    """Return the `count` orthonormal combinations of the columns of `images` that hold most of their energy, a column
+    each.
+    """
+    vectors: Tensor = torch.linalg.eigh(images.T @ images)[1]
+    return vectors[:, -count:]
+
+
 def _left_behind(energies: Sequence[float], further: int = 0) -> float:
     """Estimate the share of the energy of the best approximation that the blocks so far do not capture.
 
@@ -164,17 +174,17 @@ def _through(matrix: Tensor, norm: float, block: Tensor, image: Tensor) -> Tenso
     """Write matrix·blockᵀ / norm to `image`, and return block·matrixᵀ·matrix / norm², float32.
 
     On a CPU the matrix is read from memory once, a slab at a time, which is multiplied from both sides while the cache
-    holds it. Sums over slabs would lose too much in bfloat16, where the arithmetic takes less of the time.
+    holds it. The slabs are summed in float32.
     """
-    slab = max(1, SLAB_ELEMENTS // matrix.shape[1])
-    height = slab if matrix.device.type == "cpu" and matrix.dtype == torch.float32 else len(matrix)
+    on_cpu = matrix.device.type == "cpu"
+    height = max(1, SLAB_ELEMENTS[matrix.dtype] // matrix.shape[1]) if on_cpu else len(matrix)
     scaled = _scaled(block, norm, matrix.dtype)
-    gathered = torch.zeros_like(block, dtype=matrix.dtype)
+    gathered, in_float32 = torch.zeros_like(block), matrix.dtype == torch.float32
     for part, its_image in zip(matrix.split(height), image.split(height), strict=True):
         product = part @ scaled
-        gathered.addmm_(product.T, part)
+        gathered = gathered.addmm_(product.T, part) if in_float32 else gathered.add_(product.T @ part)
         its_image.copy_(product)
-    return gathered.float() / norm
+    return gathered.div_(norm)
 
 
 def _scaled(block: Tensor, norm: float, dtype: torch.dtype) -> Tensor:
@@ -188,9 +198,10 @@ def _orthonormal(block: Tensor, basis: Tensor, filling: Tensor) -> Tensor:
     as fast as Householder's, which takes its place where the block is too close to singular. Twice, because most of a
     block that went through the matrix lies in the space already, and what is left of it is inexact.
     """
-    block = block / torch.linalg.vector_norm(block) + _FILLING * filling / torch.linalg.vector_norm(filling)
+    block = block / torch.linalg.vector_norm(block)
+    block.add_(filling, alpha=_FILLING / float(torch.linalg.vector_norm(filling)))
     for _ in range(2):
-        block = block - (block @ basis.T) @ basis
+        block = torch.addmm(block, block @ basis.T, basis, alpha=-1)
         lower, failed = torch.linalg.cholesky_ex(block @ block.T)
         block = torch.linalg.qr(block.T)[0].T if failed else torch.linalg.solve_triangular(lower, block, upper=False)
     return block

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from bench.method.timing import reaches, seconds
 from bench.results import Row, at_most
-from relora_trainer.projection import project
+from relora_trainer.placement import choose_placement
+from relora_trainer.projection import Projection, project
 
 RANKS = (16, 64)
 """An adapter's usual rank, and the rank of the stored delta."""
@@ -23,23 +24,22 @@ def rows(size: int, rounds: int) -> Iterator[Row]:
 
     Each round is a full SVD between two projections of each rank, so that the interval is of both sides.
     """
-    delta = full_rank_delta(size)
+    ours = _Ours(full_rank_delta(size))
     for rank in RANKS:
-        _projection_seconds(delta, rank)
+        ours.seconds(rank)
     ratios: dict[int, list[float]] = {rank: [] for rank in RANKS}
     found: list[Tensor] = []
     for _ in range(min(rounds, FULL_ROUNDS)):
-        before = {rank: _projection_seconds(delta, rank) for rank in RANKS}
+        before = {rank: ours.seconds(rank) for rank in RANKS}
         found.clear()  # one decomposition in memory, not two
-        theirs = seconds(lambda: found.extend(torch.linalg.svd(delta, full_matrices=False)))
+        theirs = seconds(lambda: found.extend(torch.linalg.svd(ours.delta, full_matrices=False)))
         for rank in RANKS:
-            ratios[rank] += [theirs / before[rank], theirs / _projection_seconds(delta, rank)]
+            ratios[rank] += [theirs / before[rank], theirs / ours.seconds(rank)]
     squares = found[1].double().square()
     for rank in RANKS:
         name = f"Π_{rank} of {size}×{size}"
         yield reaches(f"{name}, full SVD ÷ ours", ratios[rank], _TIMES)
-        energy = float(project(delta, rank, name="bench").singular_values.double().square().sum())
-        lost = 1 - energy / float(squares[:rank].sum())
+        lost = 1 - ours.energy(rank) / float(squares[:rank].sum())
         yield at_most(f"{name}, energy lost against the optimum", lost, _ENERGY_LOST)
 
 
@@ -50,5 +50,27 @@ def full_rank_delta(size: int) -> Tensor:
     return (left * torch.arange(1, size + 1) ** -DECAY) @ right / size
 
 
-def _projection_seconds(delta: Tensor, rank: int) -> float:
-    return seconds(lambda: project(delta, rank, name="bench"))
+class _Ours:
+    """The projection as the delta step takes it here: in the precision of this machine, into memory that stays."""
+
+    def __init__(self, delta: Tensor) -> None:
+        self.delta = delta
+        dtype = choose_placement().dtype
+        self._rounded = None if dtype == torch.float32 else delta.to(dtype)
+
+    def seconds(self, rank: int) -> float:
+        """Return how long it takes, the rounding included."""
+
+        def work() -> None:
+            if self._rounded is not None:
+                self._rounded.copy_(self.delta)
+            self._project(rank)
+
+        return seconds(work)
+
+    def energy(self, rank: int) -> float:
+        """Return what its components hold."""
+        return float(self._project(rank).singular_values.double().square().sum())
+
+    def _project(self, rank: int) -> Projection:
+        return project(self.delta, rank, name="bench", rounded=self._rounded)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from relora_trainer.delta import compute_delta, open_delta
 from relora_trainer.errors import IncompatibleError, IntegrityError, NonFiniteError, StoppedError
+from relora_trainer.placement import Placement
 
 Tensors = dict[str, torch.Tensor]
 
@@ -85,6 +86,32 @@ def test_the_subtraction_is_not_made_in_the_stored_precision(tmp_path: Path) -> 
     compute_delta(folder(tmp_path / "a", old), folder(tmp_path / "b", new), tmp_path / "out")
     dense = open_delta(tmp_path / "out").factors([name])[name].dense()
     torch.testing.assert_close(dense, torch.full((16, 16), 0.125))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "shape"),
+    [
+        ("llama", "model.layers.0.mlp.up_proj", (300, 200)),
+        ("gpt2", "transformer.h.0.mlp.c_fc", (200, 300)),
+    ],
+)
+def test_an_iteration_in_bfloat16_keeps_the_energy_of_one_in_float32(
+    tmp_path: Path, model_type: str, name: str, shape: tuple[int, int]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    old, change = torch.randn(300, 200, generator=generator), torch.randn(300, 200, generator=generator)
+    new = old + change * torch.arange(1, 201) ** -0.5
+    for side, weight in (("a", old), ("b", new)):
+        stored = folder(tmp_path / side, {f"{name}.weight": weight})
+        (stored / "config.json").write_text(json.dumps({"model_type": model_type}))
+    energies = []
+    for dtype in (torch.float32, torch.bfloat16):
+        placement, out = Placement(torch.device("cpu"), dtype), tmp_path / str(dtype)
+        modules = compute_delta(tmp_path / "a", tmp_path / "b", out, rank=16, placement=placement)
+        energies.append(modules[name].energy)
+        assert open_delta(out).factors([name])[name].dense().shape == shape
+    assert energies[1] == pytest.approx(energies[0], rel=1e-4)
+    assert energies[1] != energies[0]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

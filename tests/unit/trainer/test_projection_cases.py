@@ -78,7 +78,8 @@ def huge() -> Tensor:
 def test_no_structure_loses_or_counts_twice_what_it_holds(made: Callable[[], Tensor], precision: torch.dtype) -> None:
     torch.manual_seed(0)
     delta = made()
-    projection = project(delta, 16, name="x", iterate_in=precision)
+    rounded = None if precision == torch.float32 else delta.to(precision)
+    projection = project(delta, 16, name="x", rounded=rounded)
     squares = torch.linalg.svdvals(delta.double()).square()
     left = (delta.double() - projection.factors.dense().double()).square().sum()
     assert squares.sum() - left >= 0.9999 * squares[:16].sum()
