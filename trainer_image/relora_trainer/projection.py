@@ -142,9 +142,7 @@ def _row_space(matrix: Tensor, norm: float, rank: int, width: int, generator: to
 
 
 def _strongest(images: Tensor, count: int) -> Tensor:
-    """Return the `count` orthonormal combinations of the columns of `images` that hold most of their energy, a column
-    each.
-    """
+    """Return, as columns, the `count` orthonormal combinations of the columns of `images` that hold most energy."""
     vectors: Tensor = torch.linalg.eigh(images.T @ images)[1]
     return vectors[:, -count:]
 
