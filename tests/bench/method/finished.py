@@ -23,8 +23,8 @@ class MixedError(ValueError):
 class Finished:
     """Cells, parts and failures of a run.
 
-    All cells are of one trainer. The code of each part may be another: it holds both sides of what it compares, and
-    takes minutes where the cells take days.
+    All cells are of one trainer. The code of each part may be another, and so may the precision of all parts: a part
+    holds both sides of what it compares, and takes minutes where the cells take days.
 
     Raises:
         MixedError: The trainer of one cell or part is not that of another, or the inputs of two cells of one chain
@@ -37,9 +37,11 @@ class Finished:
 
     def __post_init__(self) -> None:
         trainers = dict(self._trainers())
-        _check_same("code", {str(key): cell.recipe.trainer.code for key, cell in self.cells.items()})
-        for field in ("threads", "placement"):
-            _check_same(field, {name: getattr(trainer, field) for name, trainer in trainers.items()})
+        of_cells = {str(key): cell.recipe.trainer for key, cell in self.cells.items()}
+        for field in ("code", "placement"):
+            _check_same(field, {name: getattr(trainer, field) for name, trainer in of_cells.items()})
+        _check_same("placement", {part.name: part.trainer.placement for part in self.parts})
+        _check_same("threads", {name: trainer.threads for name, trainer in trainers.items()})
         for package in sorted({package for trainer in trainers.values() for package in trainer.versions}):
             _check_same(package, {name: trainer.versions.get(package) for name, trainer in trainers.items()})
         recipes = {str(key): cell.recipe for key, cell in self.cells.items()}
@@ -62,10 +64,9 @@ class Finished:
     @property
     def versions(self) -> dict[str, str]:
         """Versions of the packages, and the first digits of the digests of the code of all trainers."""
-        said = {**self.trainer.versions, "trainer": self.trainer.code[:12]}
-        if others := sorted({part.trainer.code[:12] for part in self.parts} - {said["trainer"]}):
-            said["trainer of the parts on their own"] = " and ".join(others)
-        return said
+        own = self.trainer.code[:12]
+        others = _of_parts("trainer", own, [part.trainer.code[:12] for part in self.parts])
+        return {**self.trainer.versions, "trainer": own, **others}
 
     @property
     def date(self) -> str:
@@ -94,11 +95,18 @@ class Finished:
             **({"load": f"{min(loads):.1f} to {max(loads):.1f}"} if loads else {}),
             "threads": str(self.trainer.threads),
             "placement": self.trainer.placement,
+            **_of_parts("placement", self.trainer.placement, [part.trainer.placement for part in self.parts]),
         }
 
     def _trainers(self) -> Iterator[tuple[str, Trainer]]:
         yield from ((str(key), cell.recipe.trainer) for key, cell in self.cells.items())
         yield from ((part.name, part.trainer) for part in self.parts)
+
+
+def _of_parts(name: str, of_cells: str, of_parts: Sequence[str]) -> dict[str, str]:
+    """Return what is said of the parts where it is not what is said of the cells."""
+    others = sorted(set(of_parts) - {of_cells})
+    return {f"{name} of the parts on their own": " and ".join(others)} if others else {}
 
 
 def _all_of(name: str, machines: Sequence[Mapping[str, str]]) -> str:

@@ -65,18 +65,15 @@ class Bench:
         for path in self.folder.iterdir():
             self.change(path.stem, changed)
 
-    def keep_part(self, name: str, code: str | None = None) -> None:
-        """Keep a part as if this trainer had measured it, or one with other code."""
+    def keep_part(self, name: str, **changed: str) -> None:
+        """Keep a part as if this trainer had measured it, or one that differs from it."""
         part = Part(name, list, next(part.settings for part in kernels(FORM) if part.name == name))
         shelf = Shelf(self.folder)
         shelf.keep_part(part, [measured(f"of {name}", 1)])
         found = shelf.part(part)
         assert found is not None
-        if code:
-            trainer = found.trainer.model_copy(update={"code": code})
-            (self.folder / f"part-{name}.json").write_text(
-                found.model_copy(update={"trainer": trainer}).model_dump_json()
-            )
+        trainer = found.trainer.model_copy(update=changed)
+        (self.folder / f"part-{name}.json").write_text(found.model_copy(update={"trainer": trainer}).model_dump_json())
 
     def _measure(self, recipe: Recipe, chain: Chain, work: Path) -> Cell:
         if self.error is not None:
@@ -250,6 +247,21 @@ def test_parts_of_later_trainers_stand_beside_the_cells_of_an_earlier_one(bench:
     assert value(found, "of fusion") == 1
     assert found.versions["trainer"] == "f" * 12
     assert found.versions["trainer of the parts on their own"] == f"{'d' * 12} and {'e' * 12}"
+
+
+def test_parts_in_another_precision_than_the_cells_say_so(bench: Bench) -> None:
+    carry_out(bench.run())
+    bench.keep_part("fusion", placement="cpu, in some other precision")
+    found = bench.run(any_trainer=True).result()
+    assert found.machine["placement"] == Trainer.here().placement
+    assert found.machine["placement of the parts on their own"] == "cpu, in some other precision"
+
+
+def test_parts_in_two_precisions_are_refused(bench: Bench) -> None:
+    bench.keep_part("fusion")
+    bench.keep_part("probe", placement="cpu, in some other precision")
+    with pytest.raises(MixedError, match=r"placement is .* in 'fusion', cpu, in some other precision in 'probe'"):
+        bench.run(any_trainer=True).result()
 
 
 def test_a_failure_of_another_trainer_is_not_counted(bench: Bench) -> None:
