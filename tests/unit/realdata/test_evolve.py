@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from realdata import evolve
+from realdata import evolve, lora
+from realdata.products import ADAPTER_AUTHOR, BASE_R2, TINY_R2
 from realdata.progress import Stage
 
 SETTINGS = evolve.Pretraining(
@@ -45,3 +46,14 @@ def test_a_release_is_stored_in_bfloat16(
     assert not torch.equal(stored["model.layers.0.mlp.up_proj.weight"], before["model.layers.0.mlp.up_proj.weight"])
     computed_with = model.state_dict()
     assert all(torch.equal(tensor.to(computed), computed_with[name]) for name, tensor in stored.items())
+
+
+def test_a_release_that_was_computed_in_float32_is_not_taken_for_one_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = set()
+    for precision in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(lora, "cpu_precision", lambda precision=precision: precision)
+        keys |= {BASE_R2.folder_name, ADAPTER_AUTHOR.folder_name, TINY_R2.folder_name}
+    assert len(keys) == 6
+    assert "smollm2-r2-e00c433d4612" in keys, "the releases of the kept bench were computed in bfloat16"

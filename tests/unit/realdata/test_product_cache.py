@@ -28,6 +28,14 @@ def test_key_follows_recipe_and_inputs() -> None:
     assert product(1).key == product(1).key
 
 
+def test_key_follows_what_the_machine_adds() -> None:
+    said = {"precision": "float64"}
+    made = Product("letters", {"version": 1}, write, machine=lambda: said)
+    assert made.key != product(1).key
+    said.clear()
+    assert made.key == product(1).key
+
+
 def test_present_product_is_not_built_again(tmp_path: Path) -> None:
     first = obtain(product(), tmp_path)
     (first / "a.txt").write_text("kept")
