@@ -24,7 +24,8 @@ class Form:
         few_rounds: Repetitions of what takes seconds.
         probe_items: Validation examples of the probe.
         training_steps: Optimizer steps of one round of throughput.
-        lengths: Of the texts of which a pass is computed in different ways, in tokens.
+        lengths: Of the texts of which a pass is computed in different ways, in tokens; none where it is not, as
+            compiling a pass takes minutes.
         tasks: What is re-adapted for; the first also carries the probe and the training.
         updates: Sizes of the base's update; the first is measured most.
         seeds: Of the re-adaptations on the first update; the other updates, what ends when it is ready, and the
@@ -52,7 +53,7 @@ class Form:
 
 FORMS = {
     "tiny": Form(64, 4, (48,), 2, 1, 16, 1, (8,), ("tiny",), (HARD,), (0,), 1, True, (PAPER, GRID)),
-    "quick": Form(4096, 4, (1024, 2048), 3, 2, 128, 2, (64, 512), ("excerpt",), (HARD,), (0,), 2, True, ()),
+    "quick": Form(4096, 4, (1024, 2048), 3, 2, 128, 2, (), ("excerpt",), (HARD,), (0,), 2, True, ()),
     "full": Form(
         4096,
         16,
@@ -83,7 +84,8 @@ def kernels(form: Form) -> Iterator[Part]:
     training = (*chain, form.training_steps, form.few_rounds)
     yield _part("training throughput", _on_chain(throughput.rows), *training)
     yield _part("training throughput with packing", _on_chain(packing.rows), *training)
-    yield _part("computing", _on_chain(computing.rows), *chain, form.lengths, form.few_rounds)
+    if form.lengths:
+        yield _part("computing", _on_chain(computing.rows), *chain, form.lengths, form.few_rounds)
     yield _part("start-up", _on_chain(startup.rows), *chain, form.few_rounds)
 
 
