@@ -22,7 +22,7 @@ def install_crds(plane: ControlPlane, folder: Path) -> None:
     definitions = ("-f", str(folder))
     plane.kubectl("apply", "--server-side", *definitions)
     plane.kubectl("wait", "--for=condition=Established", f"--timeout={_SECONDS:.0f}s", *definitions)
-    wanted = set(plane.kubectl("get", *definitions, "-o", "jsonpath={.items[*].metadata.name}").split())
+    wanted = {name.partition("/")[2] for name in plane.kubectl("get", *definitions, "-o", "name").split()}
     deadline = time.monotonic() + _SECONDS
     while missing := wanted - set(plane.kubectl("api-resources", "-o", "name").split()):
         if time.monotonic() > deadline:
