@@ -193,7 +193,6 @@ class _Pairs:
     """
 
     def __init__(self, placement: Placement, rank: int) -> None:
-        self._placement = placement
         self._rank = rank
         self._memory = {
             dtype: torch.empty(0, dtype=dtype, device=placement.device) for dtype in (torch.float32, placement.dtype)

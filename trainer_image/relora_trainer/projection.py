@@ -177,10 +177,13 @@ def _through(matrix: Tensor, norm: float, block: Tensor, image: Tensor) -> Tenso
     on_cpu = matrix.device.type == "cpu"
     height = max(1, SLAB_ELEMENTS[matrix.dtype] // matrix.shape[1]) if on_cpu else len(matrix)
     scaled = _scaled(block, norm, matrix.dtype)
-    gathered, in_float32 = torch.zeros_like(block), matrix.dtype == torch.float32
+    gathered = torch.zeros_like(block)
     for part, its_image in zip(matrix.split(height), image.split(height), strict=True):
         product = part @ scaled
-        gathered = gathered.addmm_(product.T, part) if in_float32 else gathered.add_(product.T @ part)
+        if part.dtype == gathered.dtype:
+            gathered.addmm_(product.T, part)
+        else:
+            gathered += product.T @ part
         its_image.copy_(product)
     return gathered.div_(norm)
 
